@@ -1,0 +1,71 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+)
+
+// Best returns the fastest kernel that runs on this machine.
+func Best() Kernel { return All()[0] }
+
+// All returns the kernels that run on this machine, the fastest first. The
+// last is the generic one, which runs on every machine.
+func All() []Kernel { return []Kernel{Generic{}} }
+
+// selfTestSpan is how many indexes SelfTest looks at in each place.
+const selfTestSpan = 512
+
+// SelfTest compares k with [search.Scan] in short ranges of every length of
+// secret, and returns an error for the first difference. It takes about 20 ms,
+// most of them in the plain scan, and is meant to run before k is put to work.
+func SelfTest(k Kernel) error {
+	queries := []search.Query{
+		{Name: "doctor", Ideal: 1, Interesting: 3},
+		{Name: "7Q", Ideal: 0, Interesting: 0},
+		{Name: "a-b+C/9", Ideal: 2, Interesting: 4},
+		{Name: "sixteen letters=", Ideal: 9, Interesting: 11},
+	}
+	for n := range 9 {
+		// Across the start of the length, and in its middle off any alignment.
+		start := search.LengthStart(n)
+		for _, lo := range []uint64{start - min(start, selfTestSpan/2), start + start*100 + 77} {
+			if err := compare(k, queries, lo, lo+selfTestSpan); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compare returns an error unless k finds what search.Scan finds in [lo, hi).
+func compare(k Kernel, queries []search.Query, lo, hi uint64) error {
+	pass := make([]Query, len(queries))
+	want := make([][]search.Hit, len(queries))
+	for i, q := range queries {
+		pass[i] = Query{Query: q, End: hi}
+		search.Scan(q, lo, hi, func(h search.Hit) bool {
+			want[i] = append(want[i], h)
+			return true
+		})
+	}
+	got := make([][]search.Hit, len(queries))
+	var stop atomic.Bool
+	through := k.Scan(pass, lo, hi, &stop, func(_ uint64, hits []Hit) {
+		for _, h := range hits {
+			got[h.Query] = append(got[h.Query], h.Hit)
+		}
+	})
+	if through != hi { // not all of the queries end early
+		return fmt.Errorf("kernel %s: searched [%d, %d) only through %d", k.Name(), lo, hi, through)
+	}
+	for i := range queries {
+		if !slices.Equal(got[i], want[i]) {
+			return fmt.Errorf("kernel %s: wrong hits for %q in [%d, %d): got %v, want %v",
+				k.Name(), queries[i].Name, lo, hi, got[i], want[i])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+// Package kernel computes searches fast: one pass over a range of indexes for
+// any number of queries, with the same hits as [search.Scan].
+//
+// The generic kernel, in generic.go, is plain Go and runs on every machine. It
+// is also the truth that every other kernel is compared with, so it changes
+// first. [Best] chooses the kernel of this machine and [SelfTest] tries one
+// out before it is used.
+//
+// A kernel guarantees that its hits are those of the plain scan, each with its
+// exact distance, in index order and below the index that it says it has
+// reached. It does not guarantee where it reports and stops: that depends on
+// the kernel and on the number of queries.
+//
+// Least use:
+//
+//	var stop atomic.Bool
+//	queries := []kernel.Query{{Query: q, End: 1 << 32}}
+//	kernel.Best().Scan(queries, 0, 1<<32, &stop, func(through uint64, hits []kernel.Hit) {
+//		for _, h := range hits {
+//			fmt.Println(h.Index, h.Distance)
+//		}
+//	})
+package kernel
