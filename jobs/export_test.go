@@ -1,0 +1,40 @@
+package jobs
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// What tests need to see of the store.
+
+func (s *Store) Client() redis.UniversalClient { return s.client }
+
+func (s *Store) ReconcileJob(ctx context.Context, id string, window int) ([]Ticket, error) {
+	return s.reconcile(ctx, id, window)
+}
+
+// Window is how many tickets each sweep may have when so many are live.
+func (f Fleet) Window(live int) int { return f.window(live) }
+
+// ParseEvent is what a watcher makes of a line of a message, or of a log.
+var ParseEvent = parseEvent
+
+// Pool begins every key of the package's own.
+const Pool = pool
+
+var (
+	KeySweep = keySweep
+	KeyJob   = keyJob
+	KeyLog   = keyLog
+	KeyStop  = keyStop
+
+	KeyTenantJobs = keyTenantJobs
+	KeyRequest    = keyRequest
+)
+
+const (
+	KeyFleet   = keyFleet
+	KeyLeader  = keyLeader
+	KeyTenants = keyTenants
+)

@@ -1,0 +1,66 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// fleetTTL is how long a worker counts without a heartbeat.
+const fleetTTL = 5 * time.Second
+
+// Fleet is what the workers present can do together.
+type Fleet struct {
+	Workers int
+	Slots   int     // chunks that they run at a time, for each queue
+	Rate    float64 // candidates a second that all slots search together
+}
+
+// window is how many tickets a sweep may have at a time: enough that a lone job keeps every slot busy, and that many
+// jobs share them.
+func (f Fleet) window(live int) int {
+	return max(2, (f.Slots+live-1)/max(1, live)+1)
+}
+
+// Heartbeat counts a worker into the fleet, or out of it when it has no slots. rate is in candidates a second.
+func (s *Store) Heartbeat(ctx context.Context, worker string, slots int, rate float64) error {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	err := s.scripts.heartbeat.Run(call, s.client, []string{keyFleet},
+		worker, slots, strconv.FormatFloat(rate, 'f', 0, 64), fleetTTL.Milliseconds()).Err()
+	return redisError(ctx, "heartbeat of worker "+worker, err)
+}
+
+// Fleet returns the workers present.
+func (s *Store) Fleet(ctx context.Context) (Fleet, error) {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	now, err := s.client.Time(call).Result()
+	if err != nil {
+		return Fleet{}, redisError(ctx, "read fleet", err)
+	}
+	workers, err := s.client.HGetAll(call, keyFleet).Result()
+	if err != nil {
+		return Fleet{}, redisError(ctx, "read fleet", err)
+	}
+	var fleet Fleet
+	for worker, record := range workers {
+		words := strings.Fields(record)
+		if len(words) != 3 {
+			return Fleet{}, fmt.Errorf("read fleet: malformed record %q of worker %s", record, worker)
+		}
+		d := decoder{fields: map[string]string{"until": words[0], "slots": words[1], "rate": words[2]}}
+		if until := d.time("until"); until.Before(now) {
+			continue
+		}
+		fleet.Workers++
+		fleet.Slots += int(d.uint("slots"))
+		fleet.Rate += float64(d.uint("rate"))
+		if d.err != nil {
+			return Fleet{}, fmt.Errorf("read fleet: worker %s: %w", worker, d.err)
+		}
+	}
+	return fleet, nil
+}

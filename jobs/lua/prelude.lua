@@ -1,0 +1,284 @@
+-- prelude.lua is put before each script that changes a sweep or its jobs. It binds the keys and holds what
+-- several transitions share. Nothing in it runs by itself but the reading of the clock.
+--
+-- KEYS  1 live      zset  jobs of the pool that have not ended, by creation time
+--       2 active    hash  tenant -> number of those
+--       3 sweep     hash  grid, queue, next, watermark, window, ticket_seq
+--       4 queries   hash  member job -> "<max hits>:<profile>:<query>"
+--       5 limits    zset  member job -> end of what still matters to it (exclusive)
+--       6 leases    zset  attempt -> time at which its lease runs out
+--       7 attempts  hash  attempt -> "<lo>:<hi>:<begin>:<ticket>:<worker>"
+--       8 done      zset  finished chunks ahead of the watermark, "<lo>:<hi>" by lo
+--       9 retry     zset  chunks that were given back, "<lo>:<hi>" by lo
+--      10 deaths    hash  lo -> how many attempts of the chunk have died
+--      11 tickets   zset  tickets that no worker has used, by the time of the next look at them
+--      12 ...       for each job: its hash, pending (zset of hits that may not leave yet, by index), log
+--                   (stream of its events), stop (the cancel key)
+-- ARGV  1 number of jobs, 2 ... their ids, then the arguments of the script (args)
+--
+-- Indexes are below 2^53, so that they are exact as Lua numbers and as scores.
+local live, active, sweep, queries, limits = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local leases, attempts, done, retry, deaths, tickets = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+
+local LEASE = 3000        -- ms that an attempt is held without being renewed
+local ORPHAN = 10000      -- ms that an attached job lives without a watcher
+local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
+local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
+local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
+local BATCH = 1000        -- hits that one script moves at most: about 5 ms of Redis's time
+local PUBLISHED = 200     -- hits that one message carries at most; beyond that watchers read the log
+local MIN_CHUNK = 65536
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local jobs, args = {}, {}
+for i = 1, tonumber(ARGV[1]) do
+  local k = 11 + 4 * (i - 1)
+  jobs[i] = {id = ARGV[i + 1], key = KEYS[k + 1], pending = KEYS[k + 2], log = KEYS[k + 3], stop = KEYS[k + 4], out = {}}
+end
+for i = #jobs + 2, #ARGV do args[#args + 1] = ARGV[i] end
+
+local poke = {} -- jobs whose workers should look at their leases now
+
+-- int writes a whole number in full, which tostring does not do above 10^14.
+local function int(n) return string.format('%.0f', n) end
+
+local function num(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
+
+local function state(j) return redis.call('HGET', j.key, 'state') end
+
+local function parse(chunk)
+  local lo, hi = string.match(chunk, '^(%d+):(%d+)')
+  return tonumber(lo), tonumber(hi)
+end
+
+-- score reads a score. miniredis writes 10^8 as "1e+08", which its Lua reads only as "1.0e+08".
+local function score(text) return tonumber((string.gsub(text, '^(%d)e', '%1.0e'))) end
+
+-- horizon is the end of what still matters to any member of the sweep.
+local function horizon()
+  local top = redis.call('ZREVRANGE', limits, 0, 0, 'WITHSCORES')
+  return score(top[2] or '0')
+end
+
+-- emit appends an event to the log of j, with the next sequence number.
+local function emit(j, event)
+  local seq = redis.call('HINCRBY', j.key, 'seq', 1)
+  redis.call('XADD', j.log, seq .. '-0', 'e', event)
+  j.out[#j.out + 1] = seq .. ' ' .. event
+  j.last = seq
+end
+
+-- leave takes j out of its sweep: from here on no chunk is searched for it.
+local function leave(j)
+  redis.call('HDEL', queries, j.id)
+  redis.call('ZREM', limits, j.id)
+  poke[j.id] = true
+end
+
+-- finish brings j to its one terminal state.
+local function finish(j, final, reason)
+  local retention, stop = num(j.key, 'retention'), num(j.key, 'stop')
+  redis.call('HSET', j.key, 'state', final, 'reason', reason, 'end', int(now), 'expire', int(now + retention))
+  if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
+  redis.call('HINCRBY', j.key, 'revision', 1)
+  emit(j, 'end ' .. final .. ' ' .. reason)
+  j.ended = true
+  if redis.call('ZREM', live, j.id) == 1 then
+    local tenant = redis.call('HGET', j.key, 'tenant')
+    if redis.call('HINCRBY', active, tenant, -1) <= 0 then redis.call('HDEL', active, tenant) end
+  end
+  redis.call('SET', j.stop, reason .. ' ' .. int(now), 'PX', int(retention))
+  redis.call('DEL', j.pending)
+  redis.call('PEXPIRE', j.key, int(retention))
+  redis.call('PEXPIRE', j.log, int(retention))
+  leave(j)
+  -- A sweep ends with its last member. What its leases still compute is fenced by their absence.
+  if redis.call('ZCARD', limits) == 0 then
+    redis.call('DEL', sweep, queries, leases, attempts, done, retry, deaths, tickets)
+  end
+end
+
+-- fail ends every member of a sweep that cannot be searched.
+local function fail(chunk)
+  for _, j in ipairs(jobs) do
+    if redis.call('ZSCORE', limits, j.id) then
+      redis.call('HSET', j.key, 'poison', chunk)
+      finish(j, 'FAILED', 'POISONED')
+    end
+  end
+end
+
+-- order_stop writes the cancel key. The job ends when nothing runs for it any more (see settle).
+local function order_stop(j, final, reason)
+  redis.call('HSET', j.key, 'state', 'CANCELLING', 'reason', reason, 'final', final, 'stop', int(now))
+  redis.call('HINCRBY', j.key, 'revision', 1)
+  redis.call('SET', j.stop, reason .. ' ' .. int(now))
+  leave(j)
+end
+
+-- settle ends j if it is to stop and every attempt was released or fenced. A sweep has one job, so that every
+-- attempt of the sweep counts.
+local function settle(j)
+  if state(j) == 'CANCELLING' and redis.call('ZCARD', leases) == 0 then
+    finish(j, redis.call('HGET', j.key, 'final'), redis.call('HGET', j.key, 'reason'))
+  end
+end
+
+-- lower moves the limit of j down to n.
+local function lower(j, n)
+  if n < num(j.key, 'limit') then
+    redis.call('HSET', j.key, 'limit', int(n))
+    redis.call('ZADD', limits, 'XX', int(n), j.id)
+    poke[j.id] = true
+  end
+end
+
+-- stage adds the hits args[from] to args[to], each "<index>:<distance>:<1 if ideal>", to what j may log later.
+-- Those below its searched mark were staged before, by an attempt that this one repeats. Adding twice changes nothing.
+local function stage(j, from, to)
+  local searched, limit = num(j.key, 'searched'), num(j.key, 'limit')
+  for i = from, to do
+    local index, ideal = string.match(args[i], '^(%d+):%d+:(%d)$')
+    index = tonumber(index)
+    if index >= searched and index < limit then
+      redis.call('ZADD', j.pending, int(index), args[i])
+      if ideal == '1' then
+        limit = index + 1
+        lower(j, limit)
+      end
+    end
+  end
+  -- Only the lowest hits that the budget has room for can ever be logged, so nothing beyond them matters.
+  local room = num(j.key, 'max_hits') - num(j.key, 'hits')
+  local last = redis.call('ZRANGE', j.pending, room - 1, room - 1, 'WITHSCORES')
+  if last[2] then lower(j, score(last[2]) + 1) end
+  redis.call('ZREMRANGEBYSCORE', j.pending, int(num(j.key, 'limit')), '+inf')
+end
+
+-- advance moves the searched mark of j up to w, logs the hits below it, and ends j at its limit. It moves BATCH
+-- hits at most and returns true when there are more.
+local function advance(j, w)
+  local limit, searched = num(j.key, 'limit'), num(j.key, 'searched')
+  if w > limit then w = limit end
+  if w < searched then w = searched end
+  local hits = redis.call('ZRANGEBYSCORE', j.pending, '-inf', '(' .. int(w), 'LIMIT', 0, BATCH)
+  local best, last = tonumber(redis.call('HGET', j.key, 'best_distance') or 1000), nil
+  for _, hit in ipairs(hits) do
+    local index, distance, ideal = string.match(hit, '^(%d+):(%d+):(%d)$')
+    emit(j, 'hit ' .. index .. ' ' .. distance .. ' ' .. ideal)
+    if tonumber(distance) < best then
+      best = tonumber(distance)
+      redis.call('HSET', j.key, 'best_index', index, 'best_distance', distance)
+    end
+    if ideal == '1' then redis.call('HSET', j.key, 'answer_index', index, 'answer_distance', distance) end
+    last = tonumber(index)
+  end
+  if last then
+    redis.call('ZREMRANGEBYRANK', j.pending, 0, #hits - 1)
+    redis.call('HINCRBY', j.key, 'hits', #hits)
+  end
+  local more = redis.call('ZCOUNT', j.pending, '-inf', '(' .. int(w)) > 0
+  if more then w = last + 1 end
+  redis.call('HSET', j.key, 'searched', int(w))
+  if not more and w >= limit then
+    if redis.call('HEXISTS', j.key, 'answer_index') == 1 then
+      finish(j, 'SUCCEEDED', 'FOUND')
+    elseif num(j.key, 'hits') >= num(j.key, 'max_hits') then
+      finish(j, 'EXHAUSTED', 'HITS_EXHAUSTED')
+    else
+      finish(j, 'EXHAUSTED', 'CANDIDATES_EXHAUSTED')
+    end
+  end
+  return more
+end
+
+-- progress puts how far j is into the message that its watchers get.
+local function progress(j)
+  if j.ended then return end
+  local searched, claimed = num(j.key, 'searched'), math.min(num(sweep, 'next'), num(j.key, 'limit'))
+  j.out[#j.out + 1] = '0 progress ' .. int(searched) .. ' ' .. int(math.max(0, claimed - searched)) .. ' ' ..
+    int(num(j.key, 'redone')) .. ' ' .. int(num(j.key, 'rate')) .. ' ' .. int(now)
+end
+
+-- finished tells whether a chunk was committed.
+local function finished(lo, hi)
+  return lo < num(sweep, 'watermark') or redis.call('ZSCORE', done, int(lo) .. ':' .. int(hi))
+end
+
+-- held tells whether an attempt other than the given one has the chunk that begins at lo.
+local function held(lo, besides)
+  local all = redis.call('HGETALL', attempts)
+  for i = 1, #all, 2 do
+    if all[i] ~= besides and parse(all[i + 1]) == lo then return true end
+  end
+  return false
+end
+
+-- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the chunk when it has
+-- died too often.
+local function give_back(attempt, died)
+  local record = redis.call('HGET', attempts, attempt)
+  redis.call('ZREM', leases, attempt)
+  redis.call('HDEL', attempts, attempt)
+  if not record then return nil end
+  local lo, hi = parse(record)
+  local chunk = int(lo) .. ':' .. int(hi)
+  local count = died and redis.call('HINCRBY', deaths, int(lo), 1) or 0
+  if not finished(lo, hi) and not held(lo) then
+    redis.call('ZADD', retry, int(lo), chunk)
+  end
+  if count >= MAX_DEATHS then return chunk end
+  return nil
+end
+
+-- expire gives back the chunks of all leases that have run out. Fails the sweep when one of them is poison.
+local function expire()
+  for _, attempt in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. int(now))) do
+    local poison = give_back(attempt, true)
+    if poison then return fail(poison) end
+  end
+end
+
+-- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose
+-- copy was committed first is finished, although its dead worker's lease goes on for a while.
+local function straggler()
+  local all, first, since = redis.call('HGETALL', attempts), nil, now - STRAGGLER
+  for i = 1, #all, 2 do
+    local lo, hi, begin = string.match(all[i + 1], '^(%d+):(%d+):(%d+)')
+    if tonumber(begin) < since and not held(tonumber(lo), all[i]) and not finished(tonumber(lo), tonumber(hi)) then
+      first, since = lo .. ':' .. hi, tonumber(begin)
+    end
+  end
+  return first
+end
+
+-- mint makes new tickets until as many workers are called as the window allows and the work wants. Returns their numbers.
+local function mint()
+  local minted = {}
+  local waiting, running = redis.call('ZCARD', tickets), redis.call('ZCARD', leases)
+  local room = num(sweep, 'window') - waiting - running
+  local stop = horizon()
+  if num(sweep, 'next') >= stop then
+    local work = redis.call('ZCOUNT', retry, '-inf', '(' .. int(stop))
+    if work == 0 and straggler() then work = 1 end
+    room = math.min(room, work - waiting)
+  end
+  for _ = 1, math.min(room, BATCH) do
+    local n = redis.call('HINCRBY', sweep, 'ticket_seq', 1)
+    redis.call('ZADD', tickets, int(now + RECHECK), n)
+    minted[#minted + 1] = tostring(n)
+  end
+  return minted
+end
+
+-- reply publishes what has happened and returns the script's result.
+local function reply(result)
+  for _, j in ipairs(jobs) do
+    if j.last and #j.out > PUBLISHED then j.out = {j.last .. ' skipped'} end
+    if #j.out > 0 then redis.call('PUBLISH', j.log, table.concat(j.out, '\n')) end
+  end
+  for id in pairs(poke) do redis.call('PUBLISH', live .. ':control', id) end
+  return result
+end

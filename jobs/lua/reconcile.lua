@@ -1,0 +1,38 @@
+-- reconcile brings a sweep and its jobs to where they should be, whatever was lost on the way: it stops jobs that are
+-- orphaned or over their time, gives back chunks whose leases have run out, ends jobs that nothing runs for any
+-- more, logs what waits below the watermark, and calls for workers.
+--
+-- KEYS  as in prelude.lua for the jobs of a sweep
+-- args  1 window
+-- Returns {queue, query, ticket...}  to be put into the queue, if they are not there | {}
+for _, j in ipairs(jobs) do
+  local s = state(j)
+  if not s then
+    redis.call('ZREM', live, j.id)
+  elseif s == 'PENDING' or s == 'RUNNING' then
+    local start, wall, orphan = num(j.key, 'start'), num(j.key, 'max_wall'), num(j.key, 'orphan')
+    if wall > 0 and start > 0 and now >= start + wall then
+      order_stop(j, 'EXHAUSTED', 'DURATION_EXHAUSTED')
+    elseif orphan > 0 and now >= orphan then
+      order_stop(j, 'CANCELLED', 'ORPHANED')
+    end
+  end
+end
+if redis.call('EXISTS', sweep) == 0 then return reply({}) end
+expire()
+for _, j in ipairs(jobs) do
+  settle(j)
+  if state(j) == 'RUNNING' then
+    advance(j, num(sweep, 'watermark'))
+    progress(j)
+  end
+end
+if redis.call('ZCARD', limits) == 0 then return reply({}) end
+redis.call('HSET', sweep, 'window', args[1])
+local query = string.match(redis.call('HGET', queries, redis.call('ZRANGE', limits, 0, 0)[1]), '^%d+:[^:]*:(.*)$')
+local result = {redis.call('HGET', sweep, 'queue'), query, unpack(mint())}
+for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', tickets, '-inf', int(now))) do
+  redis.call('ZADD', tickets, int(now + RECHECK), ticket)
+  result[#result + 1] = ticket
+end
+return reply(result)

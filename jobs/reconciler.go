@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	reconcilePeriod = 500 * time.Millisecond
+	// leaderTTL is how long a leader that died keeps the others from leading.
+	leaderTTL = 2 * time.Second
+	// indexPeriod counts reconciliations between two looks at the tenants' indexes.
+	indexPeriod = 20
+)
+
+// Reconciler brings every job to where it should be: it replaces lost tickets, gives back the chunks of dead workers,
+// stops jobs that are orphaned or over their time, and ends those that nothing runs for any more. Every process has
+// one, and one of them leads at a time; two that lead at once do no harm.
+type Reconciler struct {
+	store *Store
+	queue *Queue
+	log   *slog.Logger
+	name  string
+}
+
+// NewReconciler returns a reconciler; Run runs it.
+func NewReconciler(store *Store, queue *Queue, log *slog.Logger) *Reconciler {
+	return &Reconciler{store: store, queue: queue, log: log, name: uuid.NewString()}
+}
+
+// Run reconciles twice a second until ctx ends, and steps down then.
+func (r *Reconciler) Run(ctx context.Context) {
+	ticker := time.NewTicker(reconcilePeriod)
+	defer ticker.Stop()
+	failing := false
+	for tick := 0; ; tick++ {
+		select {
+		case <-ctx.Done():
+			// The successor need not wait; if this fails it waits for leaderTTL.
+			if _, err := r.lead(context.WithoutCancel(ctx), 0); err != nil {
+				r.log.Warn("cannot step down as leader", "error", err)
+			}
+			return
+		case <-ticker.C:
+		}
+		err := r.tick(ctx, tick)
+		if err != nil && ctx.Err() == nil && !failing {
+			r.log.Warn("cannot reconcile", "error", err) // once, not twice a second
+		}
+		if err == nil && failing {
+			r.log.Info("reconciling again")
+		}
+		failing = err != nil
+	}
+}
+
+func (r *Reconciler) tick(ctx context.Context, tick int) error {
+	leads, err := r.lead(ctx, leaderTTL)
+	if err != nil || !leads {
+		return err
+	}
+	if tick%indexPeriod == 0 {
+		if err := r.store.sweepIndexes(ctx); err != nil {
+			return err
+		}
+	}
+	return r.Reconcile(ctx)
+}
+
+func (r *Reconciler) lead(ctx context.Context, ttl time.Duration) (bool, error) {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	leads, err := r.store.scripts.lead.Run(call, r.store.client, []string{keyLeader}, r.name, ttl.Milliseconds()).Bool()
+	return leads, redisError(ctx, "lead", err)
+}
+
+// Reconcile looks at every job once. A job that cannot be reconciled does not keep the others from it.
+func (r *Reconciler) Reconcile(ctx context.Context) error {
+	live, err := r.store.client.ZRange(ctx, keyLive, 0, -1).Result()
+	if err != nil {
+		return redisError(ctx, "list live jobs", err)
+	}
+	fleet, err := r.store.Fleet(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, id := range live {
+		tickets, err := r.store.reconcile(ctx, id, fleet.window(len(live)))
+		if err == nil {
+			err = r.queue.Enqueue(ctx, tickets)
+		}
+		if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// reconcile looks at one job and its sweep, and returns the tickets that should be in the queue.
+func (s *Store) reconcile(ctx context.Context, id string, window int) ([]Ticket, error) {
+	members := []string{id}
+	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window)
+	if err != nil {
+		return nil, redisError(ctx, "reconcile job "+id, err)
+	}
+	if len(reply) == 0 {
+		return nil, nil
+	}
+	if len(reply) == 1 {
+		return nil, fmt.Errorf("reconcile job %s: unknown reply %q", id, reply)
+	}
+	return tickets(sweepOf(id), reply[0], members, []byte(reply[1]), reply[2:]), nil
+}

@@ -1,0 +1,303 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// requestMemory is how long a request id is remembered.
+const requestMemory = 30 * 24 * time.Hour
+
+// Store is the state of all jobs, in Redis: one typed call for each transition in lua/. It is safe for concurrent
+// use. Calls that fail with ErrUnavailable may or may not have had their effect; each may be made again.
+type Store struct {
+	client  redis.UniversalClient
+	scripts scripts
+}
+
+// NewStore returns a store on client, which stays the caller's to close.
+func NewStore(client redis.UniversalClient) *Store {
+	return &Store{client: client, scripts: loadScripts()}
+}
+
+// Submission is what Submit stores.
+type Submission struct {
+	ID          string // a new UUIDv7: ids sort by time
+	Tenant      string
+	Spec        Spec
+	RequestID   string // empty, or the id that makes a retry of the client safe
+	Fingerprint string // of all that the client asked for; tells a retry from a clash
+	MaxActive   uint64 // jobs of the tenant that may be active at once, this one included
+	Retention   time.Duration
+	Window      int // tickets that the sweep may have at a time
+}
+
+// Submit stores a job, and returns its id and the tickets to put into the queue. When the request id was used
+// before for the same fingerprint, it stores nothing and returns the id of that job and no tickets.
+//
+// Errors: ErrRequestUsed, *QuotaError, ErrUnavailable.
+func (s *Store) Submit(ctx context.Context, sub Submission) (string, []Ticket, error) {
+	labels, err := json.Marshal(sub.Spec.Labels)
+	if err != nil {
+		return "", nil, fmt.Errorf("encode labels: %w", err)
+	}
+	spec, sweep := &sub.Spec, sweepOf(sub.ID)
+	args := []any{
+		sub.Tenant, sub.MaxActive, sub.RequestID, sub.Fingerprint, requestMemory.Milliseconds(),
+		fmt.Sprintf("%d:%s:%s", spec.Budget.Hits, spec.Profile, spec.Query), spec.Budget.Candidates, spec.grid(), spec.queue(), sub.Window,
+		"profile", spec.Profile, "query", spec.Query, "grid", spec.grid(), "labels", labels, "sweep", sweep,
+		"max_candidates", spec.Budget.Candidates, "max_hits", spec.Budget.Hits, "max_wall", spec.Budget.Duration.Milliseconds(),
+		"attached", boolArg(spec.Attached), "retention", sub.Retention.Milliseconds(),
+	}
+	more := []string{keyTenantJobs(sub.Tenant), keyRequest(sub.Tenant, sub.RequestID), keyTenants}
+	reply, err := s.run(ctx, s.scripts.submit, sweep, []string{sub.ID}, more, args...)
+	if err != nil {
+		return "", nil, redisError(ctx, "submit job", err)
+	}
+	switch reply[0] {
+	case "created":
+		return sub.ID, tickets(sweep, spec.queue(), []string{sub.ID}, spec.Query, reply[1:]), nil
+	case "exists":
+		return reply[1], nil, nil
+	case "conflict":
+		return "", nil, fmt.Errorf("submit job: %w", ErrRequestUsed)
+	case "quota":
+		count, _ := strconv.ParseUint(reply[1], 10, 64)
+		return "", nil, &QuotaError{Tenant: sub.Tenant, Active: count, Limit: sub.MaxActive}
+	}
+	return "", nil, fmt.Errorf("submit job: unknown reply %q", reply)
+}
+
+// check returns the error that Submit would meet, and changes nothing.
+func (s *Store) check(ctx context.Context, tenant, requestID, fingerprint string, maxActive uint64) error {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	if requestID != "" {
+		record, err := s.client.Get(call, keyRequest(tenant, requestID)).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return redisError(ctx, "check job", err)
+		}
+		if _, used, ok := strings.Cut(record, " "); ok {
+			if used != fingerprint {
+				return fmt.Errorf("check job: %w", ErrRequestUsed)
+			}
+			return nil // it would be answered with the job that there is
+		}
+	}
+	count, err := s.client.HGet(call, keyActive, tenant).Uint64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return redisError(ctx, "check job", err)
+	}
+	if count >= maxActive {
+		return &QuotaError{Tenant: tenant, Active: count, Limit: maxActive}
+	}
+	return nil
+}
+
+// Get returns a tenant's job. Errors: ErrNotFound, ErrUnavailable.
+func (s *Store) Get(ctx context.Context, tenant, id string) (Job, error) {
+	jobs, err := s.read(ctx, []string{id})
+	if err != nil {
+		return Job{}, fmt.Errorf("get job %s: %w", id, err)
+	}
+	if len(jobs) == 0 || jobs[0].Tenant != tenant {
+		return Job{}, fmt.Errorf("get job %s: %w", id, ErrNotFound)
+	}
+	return jobs[0], nil
+}
+
+// List returns up to limit of a tenant's jobs, the newest first, from the one after the id after on ("" for the
+// newest), and the id to go on after, "" at the end. Error: ErrUnavailable.
+func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]Job, string, error) {
+	var page []Job
+	for {
+		want := limit - len(page)
+		ids, err := s.list(ctx, tenant, after, want, nil)
+		if err != nil {
+			return nil, "", err
+		}
+		jobs, err := s.readOrForget(ctx, tenant, ids)
+		if err != nil {
+			return nil, "", err
+		}
+		page = append(page, jobs...)
+		if len(ids) < want {
+			return page, "", nil
+		}
+		after = ids[len(ids)-1]
+		if len(page) == limit {
+			return page, after, nil
+		}
+	}
+}
+
+// sweepIndexes looks at some jobs of each tenant's index and forgets those that have expired, so that an index that
+// nobody lists stays bounded too.
+func (s *Store) sweepIndexes(ctx context.Context) error {
+	const sample = 100
+	tenants, err := s.client.SMembers(ctx, keyTenants).Result()
+	if err != nil {
+		return redisError(ctx, "list tenants", err)
+	}
+	for _, tenant := range tenants {
+		ids, err := s.client.ZRandMember(ctx, keyTenantJobs(tenant), sample).Result()
+		if err != nil {
+			return redisError(ctx, "sample jobs of tenant "+tenant, err)
+		}
+		if _, err := s.readOrForget(ctx, tenant, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readOrForget returns those jobs of a tenant's index that there are, and drops the others from the index.
+func (s *Store) readOrForget(ctx context.Context, tenant string, ids []string) ([]Job, error) {
+	jobs, err := s.read(ctx, ids)
+	if err != nil || len(jobs) == len(ids) {
+		return jobs, err
+	}
+	have := make(map[string]bool, len(jobs))
+	for i := range jobs {
+		have[jobs[i].ID] = true
+	}
+	gone := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return have[id] })
+	_, err = s.list(ctx, tenant, "", 0, gone)
+	return jobs, err
+}
+
+func (s *Store) list(ctx context.Context, tenant, after string, limit int, gone []string) ([]string, error) {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	keys, args := []string{keyTenantJobs(tenant)}, []any{after, limit}
+	for _, id := range gone {
+		keys, args = append(keys, keyJob(id)), append(args, id)
+	}
+	ids, err := s.scripts.list.Run(call, s.client, keys, args...).StringSlice()
+	return ids, redisError(ctx, "list jobs", err)
+}
+
+// Cancel orders a tenant's job to stop, for a reason. The job ends when nothing runs for it any more; ordering it
+// again is no error. Errors: ErrNotFound, ErrEnded when it ended otherwise before, ErrUnavailable.
+func (s *Store) Cancel(ctx context.Context, tenant, id string, reason Reason) error {
+	reply, err := s.run(ctx, s.scripts.cancel, sweepOf(id), []string{id}, nil, tenant, string(reason), string(Cancelled))
+	if err != nil {
+		return redisError(ctx, "cancel job "+id, err)
+	}
+	return answer("cancel job "+id, reply)
+}
+
+// Delete removes a tenant's job that has ended; revision 0 stands for any. Errors: ErrNotFound, ErrActive,
+// ErrChanged when it is not of that revision, ErrUnavailable.
+func (s *Store) Delete(ctx context.Context, tenant, id string, revision uint64) error {
+	expect := ""
+	if revision != 0 {
+		expect = strconv.FormatUint(revision, 10)
+	}
+	reply, err := s.run(ctx, s.scripts.remove, sweepOf(id), []string{id}, []string{keyTenantJobs(tenant)}, tenant, expect)
+	if err != nil {
+		return redisError(ctx, "delete job "+id, err)
+	}
+	return answer("delete job "+id, reply)
+}
+
+// Attend keeps an attached job alive for another ten seconds; to any other it does nothing.
+func (s *Store) Attend(ctx context.Context, id string) error {
+	reply, err := s.run(ctx, s.scripts.attend, sweepOf(id), []string{id}, nil)
+	if err != nil {
+		return redisError(ctx, "attend job "+id, err)
+	}
+	return answer("attend job "+id, reply)
+}
+
+// answer turns a script's one-word reply into an error.
+func answer(what string, reply []string) error {
+	switch reply[0] {
+	case "ok":
+		return nil
+	case "missing":
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	case "ended":
+		return fmt.Errorf("%s: %w", what, ErrEnded)
+	case "active":
+		return fmt.Errorf("%s: %w", what, ErrActive)
+	case "changed":
+		return fmt.Errorf("%s: %w", what, ErrChanged)
+	}
+	return fmt.Errorf("%s: unknown reply %q", what, reply)
+}
+
+// Log returns up to limit events of a job's log with sequence numbers above after. The end's Job is not filled in.
+func (s *Store) Log(ctx context.Context, id string, after uint64, limit int) ([]Event, error) {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	from := fmt.Sprintf("%d-0", after+1)
+	entries, err := s.client.XRangeN(call, keyLog(id), from, "+", int64(limit)).Result()
+	if err != nil {
+		return nil, redisError(ctx, "read log of job "+id, err)
+	}
+	events := make([]Event, 0, len(entries))
+	for _, entry := range entries {
+		seq, _, _ := strings.Cut(entry.ID, "-")
+		text, _ := entry.Values["e"].(string)
+		event, err := parseEvent(seq + " " + text)
+		if err != nil {
+			return nil, fmt.Errorf("read log of job %s: %w", id, err)
+		}
+		events = append(events, event)
+	}
+	return events, nil
+}
+
+// Ping tells whether the store answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return redisError(ctx, "ping", s.client.Ping(ctx).Err())
+}
+
+// read returns those jobs of the ids that there are, in that order.
+func (s *Store) read(ctx context.Context, ids []string) ([]Job, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	hashes := make([]*redis.MapStringStringCmd, len(ids))
+	nexts := make([]*redis.StringCmd, len(ids))
+	_, err := s.client.Pipelined(call, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			hashes[i] = p.HGetAll(call, keyJob(id))
+			nexts[i] = p.HGet(call, keySweep(sweepOf(id)), "next")
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, redisError(ctx, "read jobs", err)
+	}
+	var jobs []Job
+	for i := range ids {
+		if len(hashes[i].Val()) == 0 {
+			continue
+		}
+		job, err := decodeJob(hashes[i].Val(), nexts[i].Val())
+		if err != nil {
+			return nil, fmt.Errorf("job %s: %w", ids[i], err)
+		}
+		jobs = append(jobs, job)
+	}
+	return jobs, nil
+}
+
+func boolArg(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
