@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/hashfinder/hashfinder/jobs"
+)
+
+// handle runs one chunk for a ticket. An error leads asynq to deliver the ticket again, a second later.
+func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
+	w.all.Add(1)
+	defer w.all.Done()
+	// asynq ends its context when it has already given the task to somebody else. Our own lease decides instead.
+	ctx = context.WithoutCancel(ctx)
+
+	if task.Type() != jobs.TaskType {
+		return fmt.Errorf("unknown task type %q: %w", task.Type(), asynq.SkipRetry)
+	}
+	ticket, err := jobs.DecodeTicket(task.Payload())
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+
+	attempt := w.name + "/" + strconv.FormatUint(w.serial.Add(1), 10)
+	claimed := time.Now()
+	chunk, err := w.cfg.Store.Claim(ctx, ticket, attempt, w.name, w.rate.chunk())
+	if errors.Is(err, jobs.ErrIdle) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// For people who look at the queue; nothing depends on it.
+	if result := task.ResultWriter(); result != nil {
+		if _, err := fmt.Fprintf(result, "[%d, %d)", chunk.Lo, chunk.Hi); err != nil {
+			w.log.Warn("cannot note the chunk in its task", "sweep", chunk.Sweep, "error", err)
+		}
+	}
+
+	r, err := newRun(chunk)
+	if err != nil {
+		w.log.Error("chunk refused", "sweep", chunk.Sweep, "error", err)
+		tickets, err := w.cfg.Store.Release(ctx, chunk, true)
+		return errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
+	}
+	w.compute(ctx, r, claimed)
+	tickets, err := w.finish(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.cfg.Queue.Enqueue(ctx, tickets)
+}
+
+// compute searches a chunk while it keeps its lease, and returns when nothing computes any more.
+func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
+	w.mu.Lock()
+	w.runs[r] = struct{}{}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		delete(w.runs, r)
+		w.mu.Unlock()
+	}()
+	tending, stopTending := context.WithCancel(ctx)
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		r.tend(tending, w.cfg.Store, claimed)
+	}()
+	w.search(r)
+	stopTending()
+	<-tended
+}
+
+// finish settles a chunk that is not computed any more, and returns the tickets to put into the queue.
+func (w *Worker) finish(ctx context.Context, r *run) ([]jobs.Ticket, error) {
+	log := w.log.With("job", r.chunk.Members[0].Job, "lo", r.chunk.Lo, "hi", r.chunk.Hi)
+	switch cause := r.cause(); {
+	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, errFenced):
+		log.Warn("chunk lost", "error", cause)
+		return nil, nil // whatever was done is fenced
+	case errors.Is(cause, jobs.ErrStop), errors.Is(cause, errDrained):
+		return w.cfg.Store.Release(ctx, r.chunk, false)
+	case cause != nil:
+		log.Error("chunk failed", "error", cause)
+		return w.cfg.Store.Release(ctx, r.chunk, true)
+	}
+	for r.pending() > jobs.MaxBatch {
+		switch err := r.flush(ctx, w.cfg.Store); {
+		case errors.Is(err, jobs.ErrStop):
+			return w.cfg.Store.Release(ctx, r.chunk, false)
+		case err != nil:
+			return late(err)
+		}
+	}
+	hits, _, _ := r.batch()
+	tickets, more, err := w.cfg.Store.Commit(ctx, r.chunk, hits)
+	if err != nil {
+		return late(err)
+	}
+	for more { // if this is cut short the reconciler goes on
+		if more, err = w.cfg.Store.Drain(ctx, r.chunk); err != nil {
+			return nil, err
+		}
+	}
+	return tickets, nil
+}
+
+// late tells a result that came too late, which is nobody's fault, from one that could not be handed over.
+func late(err error) ([]jobs.Ticket, error) {
+	if errors.Is(err, jobs.ErrLost) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// pollStops looks at the cancel keys of the jobs that chunks run for. They are the truth; pub/sub is only faster.
+func (w *Worker) pollStops(ctx context.Context) {
+	ticker := time.NewTicker(stopPeriod)
+	defer ticker.Stop()
+	outage := outage{log: w.log, what: "poll of cancel keys"}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		ids := w.running()
+		if len(ids) == 0 {
+			continue
+		}
+		stopped, err := w.cfg.Store.Stopped(ctx, ids)
+		outage.note(ctx, err)
+		for i, stop := range stopped {
+			if stop {
+				w.poke(ids[i])
+			}
+		}
+	}
+}
+
+// running returns the jobs that chunks run for.
+func (w *Worker) running() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen := map[string]bool{}
+	var ids []string
+	for r := range w.runs {
+		for _, m := range r.chunk.Members {
+			if !seen[m.Job] {
+				seen[m.Job] = true
+				ids = append(ids, m.Job)
+			}
+		}
+	}
+	return ids
+}
+
+// poke has the leases of a job's chunks renewed now; of all chunks for "".
+func (w *Worker) poke(job string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for r := range w.runs {
+		if job == "" || r.serves(job) {
+			r.poke()
+		}
+	}
+}
+
+func (w *Worker) haltAll(cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for r := range w.runs {
+		r.halt(cause)
+	}
+}
