@@ -48,7 +48,7 @@ func (s *Store) Fleet(ctx context.Context) (Fleet, error) {
 	var fleet Fleet
 	for worker, record := range workers {
 		words := strings.Fields(record)
-		if len(words) != 3 {
+		if len(words) < 3 { // a newer version may say more
 			return Fleet{}, fmt.Errorf("read fleet: malformed record %q of worker %s", record, worker)
 		}
 		d := decoder{fields: map[string]string{"until": words[0], "slots": words[1], "rate": words[2]}}

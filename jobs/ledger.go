@@ -97,6 +97,15 @@ func decodeChunk(ticket Ticket, attempt string, reply []string) (*Chunk, error) 
 	return chunk, nil
 }
 
+// Unanswered is what Release needs to give back a chunk that a claim may have been granted although it failed.
+func Unanswered(ticket Ticket, attempt string) *Chunk {
+	chunk := &Chunk{Sweep: ticket.Sweep, Queue: ticket.Queue, Attempt: attempt}
+	for _, id := range ticket.Jobs {
+		chunk.Members = append(chunk.Members, Member{Job: id, Query: []byte(ticket.Query)})
+	}
+	return chunk
+}
+
 // Renew extends the chunk's lease. Errors: ErrStop, ErrLost, ErrUnavailable.
 func (s *Store) Renew(ctx context.Context, c *Chunk) error {
 	reply, err := s.run(ctx, s.scripts.renew, c.Sweep, c.jobs(), nil, c.Attempt)

@@ -86,6 +86,10 @@ func TestJobsAreServedFromTheQueueOfTheirKind(t *testing.T) {
 		}
 		for queue, spec := range map[string]jobs.Spec{jobs.QueueBatch: spec(1 << 20), jobs.QueueInteractive: attached(spec(1 << 20))} {
 			job := b.submit(t, spec)
+			if first := b.waiting(t, queue, job.ID); len(first) != 2 {
+				t.Errorf("%s: got %d tickets, want two to begin with", queue, len(first))
+			}
+			b.reconcile(t)
 			first := b.waiting(t, queue, job.ID)
 			if len(first) < 3 {
 				t.Errorf("%s: got %d tickets, want one for each of the 3 slots", queue, len(first))

@@ -81,6 +81,7 @@ func (r *Reconciler) lead(ctx context.Context, ttl time.Duration) (bool, error) 
 
 // Reconcile looks at every job once. A job that cannot be reconciled does not keep the others from it.
 func (r *Reconciler) Reconcile(ctx context.Context) error {
+	led := time.Now()
 	live, err := r.store.client.ZRange(ctx, keyLive, 0, -1).Result()
 	if err != nil {
 		return redisError(ctx, "list live jobs", err)
@@ -92,14 +93,21 @@ func (r *Reconciler) Reconcile(ctx context.Context) error {
 	var failed []error
 	for _, id := range live {
 		tickets, err := r.store.reconcile(ctx, id, fleet.window(len(live)))
-		if err == nil {
-			err = r.queue.Enqueue(ctx, tickets)
-		}
 		if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
+		if err == nil {
+			err = r.queue.Enqueue(ctx, tickets)
+		}
 		if err != nil {
 			failed = append(failed, err)
+		}
+		// A long pass must not end the leadership, or every process would begin one.
+		if time.Since(led) >= leaderTTL/2 {
+			if leads, err := r.lead(ctx, leaderTTL); err != nil || !leads {
+				return errors.Join(append(failed, err)...)
+			}
+			led = time.Now()
 		}
 	}
 	return errors.Join(failed...)

@@ -563,3 +563,26 @@ func TestFinishedChunksAreNotCopied(t *testing.T) {
 		}
 	})
 }
+
+// While Redis, or the machine, was away nobody could attend: that is no reason to give up on those who come back.
+func TestAttachedJobsOutliveAnAbsence(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		job := b.submit(t, attached(spec(10)))
+		b.reconcile(t)
+		b.setJob(t, job.ID, "orphan", 1) // more than ten seconds have passed
+		if err := b.client.HSet(t.Context(), jobs.KeySweep(job.ID), "seen", 1).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b.reconcile(t)
+		if got := b.get(t, job.ID); got.State != jobs.Pending {
+			t.Fatalf("after the absence: got %s %s, want PENDING", got.State, got.Reason)
+		}
+		b.setJob(t, job.ID, "orphan", 1) // and nobody came back
+		b.reconcile(t)
+		if got := b.get(t, job.ID); got.State != jobs.Cancelled || got.Reason != jobs.Orphaned {
+			t.Fatalf("later: got %s %s, want CANCELLED ORPHANED", got.State, got.Reason)
+		}
+	})
+}

@@ -197,6 +197,7 @@ type Watcher struct {
 	ended bool
 
 	progressTime time.Time // when progress was last returned
+	readTime     time.Time // when the log was last read
 
 	wake chan struct{}
 
@@ -233,9 +234,13 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	if w.ended {
 		return Event{}, io.EOF
 	}
-	poll := time.NewTimer(watchPoll)
+	poll := time.NewTicker(watchPoll)
 	defer poll.Stop()
 	for {
+		// Also when there is always something else to return.
+		if time.Since(w.readTime) >= watchPoll {
+			w.offer(nil, true)
+		}
 		if progress := w.takeProgress(); progress != nil {
 			return Event{Progress: progress}, nil
 		}
@@ -254,7 +259,6 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 		case <-w.wake:
 		case <-poll.C:
 			w.offer(nil, true)
-			poll.Reset(watchPoll)
 		}
 	}
 }
@@ -302,6 +306,7 @@ func (w *Watcher) takeProgress() *Progress {
 
 // readLog fills the buffer from the log.
 func (w *Watcher) readLog(ctx context.Context) error {
+	w.readTime = time.Now()
 	events, err := w.relay.store.Log(ctx, w.job.ID, w.seq, watchBuffer)
 	if err == nil && len(events) == 0 {
 		events, err = w.missing(ctx)

@@ -458,3 +458,34 @@ func FuzzParseEvent(f *testing.F) {
 		}
 	})
 }
+
+// A lost message is made good within about a second even while there is always progress to tell of.
+func TestLostMessageUnderSteadyProgress(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		job := b.submit(t, spec(1<<20))
+		w := b.watch(t, job.ID, 0)
+		next := func() jobs.Event {
+			if err := b.client.Publish(t.Context(), jobs.KeyLog(job.ID), "0 progress 1 2 3 4 5").Err(); err != nil {
+				t.Fatal(err)
+			}
+			event, err := w.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return event
+		}
+		next()
+		next() // it has read the log by now
+		// In the log, and never published.
+		if err := b.client.XAdd(t.Context(), &redis.XAddArgs{Stream: jobs.KeyLog(job.ID), ID: "1-0", Values: []string{"e", "hit 5 1 0"}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b.setJob(t, job.ID, "seq", 1)
+		jobstest.Until(t, "the hit arrives", func() bool {
+			event := next()
+			return event.Hit != nil && event.Hit.Index == 5
+		})
+	})
+}

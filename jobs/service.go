@@ -19,8 +19,11 @@ type Limits struct {
 	Default   Budget        // of a job that asks for none: 2^36 candidates, 100,000 hits, no bound on its duration
 	Ceiling   Budget        // of any job: MaxCandidates, 1,000,000 hits, no bound on its duration
 	MaxActive uint64        // jobs of a tenant that have not ended: 1,000
-	Retention time.Duration // that an ended job is kept: 24 hours
+	Retention time.Duration // that an ended job is kept: 24 hours; an attached one at most ten minutes
 }
+
+// attachedRetention bounds how long an ended attached job is kept: whoever asked for it has its hits by then.
+const attachedRetention = 10 * time.Minute
 
 func (l Limits) withDefaults() Limits {
 	l.Ceiling.Candidates = min(orElse(l.Ceiling.Candidates, MaxCandidates), MaxCandidates)
@@ -76,8 +79,8 @@ func NewService(store *Store, queue *Queue, relay *Relay, limits Limits, log *sl
 // Errors: *FieldError, ErrRequestUsed, *QuotaError, ErrUnavailable (the job may have been stored; with a request id
 // it is safe to ask again).
 func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
-	// What the client asked for, not what the defaults of today make of it: a retry after a change of the
-	// server's settings is still a retry.
+	// What the client asked for, not what the defaults of today make of it: a retry after a change of those is still a
+	// retry.
 	fingerprint, err := fingerprint(&req)
 	if err != nil {
 		return Job{}, err
@@ -99,9 +102,13 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	if err != nil {
 		return Job{}, fmt.Errorf("make job id: %w", err)
 	}
+	retention := s.limits.Retention
+	if req.Spec.Attached {
+		retention = min(retention, attachedRetention)
+	}
 	stored, tickets, err := s.store.Submit(ctx, Submission{
 		ID: id.String(), Tenant: req.Tenant, Spec: req.Spec, RequestID: req.RequestID, Fingerprint: fingerprint,
-		MaxActive: s.limits.MaxActive, Retention: s.limits.Retention, Window: fleet.window(1),
+		MaxActive: s.limits.MaxActive, Retention: retention, Window: fleet.window(1),
 	})
 	if err != nil {
 		return Job{}, err

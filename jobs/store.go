@@ -139,15 +139,30 @@ func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]Jo
 	}
 }
 
-// sweepIndexes looks at some jobs of each tenant's index and forgets those that have expired, so that an index that
-// nobody lists stays bounded too.
+// sweepIndexes forgets expired jobs in each tenant's index, so that one that nobody lists stays bounded too: from the
+// oldest on, as long as most are expired, and a sample of the others, because an old job may be kept for long.
 func (s *Store) sweepIndexes(ctx context.Context) error {
 	const sample = 100
+	const page = 1000
 	tenants, err := s.client.SMembers(ctx, keyTenants).Result()
 	if err != nil {
 		return redisError(ctx, "list tenants", err)
 	}
 	for _, tenant := range tenants {
+		for kept := int64(0); ; {
+			ids, err := s.client.ZRange(ctx, keyTenantJobs(tenant), kept, kept+page-1).Result()
+			if err != nil {
+				return redisError(ctx, "list old jobs of tenant "+tenant, err)
+			}
+			jobs, err := s.readOrForget(ctx, tenant, ids)
+			if err != nil {
+				return err
+			}
+			if len(ids) < page || len(jobs) > page/2 {
+				break
+			}
+			kept += int64(len(jobs))
+		}
 		ids, err := s.client.ZRandMember(ctx, keyTenantJobs(tenant), sample).Result()
 		if err != nil {
 			return redisError(ctx, "sample jobs of tenant "+tenant, err)

@@ -34,15 +34,12 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		return nil
 	}
 	if err != nil {
+		// It may have been granted although the answer did not come: then nobody works on it.
+		if _, releaseErr := w.cfg.Store.Release(ctx, jobs.Unanswered(ticket, attempt), false); releaseErr != nil {
+			w.log.Debug("cannot release an unanswered claim", "sweep", ticket.Sweep, "error", releaseErr)
+		}
 		return err
 	}
-	// For people who look at the queue; nothing depends on it.
-	if result := task.ResultWriter(); result != nil {
-		if _, err := fmt.Fprintf(result, "[%d, %d)", chunk.Lo, chunk.Hi); err != nil {
-			w.log.Warn("cannot note the chunk in its task", "sweep", chunk.Sweep, "error", err)
-		}
-	}
-
 	r, err := newRun(chunk)
 	if err != nil {
 		w.log.Error("chunk refused", "sweep", chunk.Sweep, "error", err)
@@ -53,6 +50,10 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 	tickets, err := w.finish(ctx, r)
 	if err != nil {
 		return err
+	}
+	// For people who look at the queue; nothing depends on it.
+	if _, err := fmt.Fprintf(task.ResultWriter(), "[%d, %d)", chunk.Lo, chunk.Hi); err != nil {
+		w.log.Warn("cannot note the chunk in its task", "sweep", chunk.Sweep, "error", err)
 	}
 	return w.cfg.Queue.Enqueue(ctx, tickets)
 }
@@ -67,6 +68,10 @@ func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
 		delete(w.runs, r)
 		w.mu.Unlock()
 	}()
+	if time.Since(claimed) >= fenceTime { // a slow answer: the lease may have been taken over
+		r.halt(errFenced)
+		return
+	}
 	tending, stopTending := context.WithCancel(ctx)
 	tended := make(chan struct{})
 	go func() {
@@ -82,9 +87,13 @@ func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
 func (w *Worker) finish(ctx context.Context, r *run) ([]jobs.Ticket, error) {
 	log := w.log.With("job", r.chunk.Members[0].Job, "lo", r.chunk.Lo, "hi", r.chunk.Hi)
 	switch cause := r.cause(); {
-	case errors.Is(cause, jobs.ErrLost), errors.Is(cause, errFenced):
+	case errors.Is(cause, jobs.ErrLost):
 		log.Warn("chunk lost", "error", cause)
 		return nil, nil // whatever was done is fenced
+	case errors.Is(cause, errFenced):
+		// The chunk is not to blame, and if Redis is back another need not wait for the lease to run out.
+		log.Warn("chunk given up", "error", cause)
+		return w.cfg.Store.Release(ctx, r.chunk, false)
 	case errors.Is(cause, jobs.ErrStop), errors.Is(cause, errDrained):
 		return w.cfg.Store.Release(ctx, r.chunk, false)
 	case cause != nil:

@@ -21,6 +21,9 @@ const (
 	// fenceTime is how long a worker computes without having renewed its lease. It ends before the lease does, so
 	// that nobody else computes for the job by then, whatever the clocks say.
 	fenceTime = 2 * time.Second
+	// shortestSample is the least time whose rate tells something: a search that ends at once says only what it costs to
+	// begin.
+	shortestSample = 5 * time.Millisecond
 )
 
 // errFenced says that the worker could not renew a lease in time.
@@ -194,8 +197,8 @@ func (w *Worker) search(r *run) {
 		begin := time.Now()
 		err := r.scan(k)
 		if err == nil {
-			if r.cause() == nil {
-				w.rate.add(r.through-r.chunk.Lo, time.Since(begin))
+			if took := time.Since(begin); r.cause() == nil && took >= shortestSample {
+				w.rate.add(r.through-r.chunk.Lo, took)
 			}
 			return
 		}

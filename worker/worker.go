@@ -160,7 +160,10 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		outage.note(ctx, w.cfg.Store.Heartbeat(ctx, w.name, w.cfg.Concurrency, w.rate.get()*float64(w.cfg.Concurrency)))
 		select {
 		case <-ctx.Done():
-			if err := w.cfg.Store.Heartbeat(context.WithoutCancel(ctx), w.name, 0, 0); err != nil {
+			// The fleet forgets it in five seconds anyway.
+			leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeatPeriod)
+			defer cancel()
+			if err := w.cfg.Store.Heartbeat(leaving, w.name, 0, 0); err != nil {
 				w.log.Warn("cannot leave the fleet", "error", err)
 			}
 			return

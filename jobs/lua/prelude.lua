@@ -3,7 +3,7 @@
 --
 -- KEYS  1 live      zset  jobs of the pool that have not ended, by creation time
 --       2 active    hash  tenant -> number of those
---       3 sweep     hash  grid, queue, next, watermark, window, ticket_seq
+--       3 sweep     hash  grid, queue, next, watermark, window, ticket_seq, seen
 --       4 queries   hash  member job -> "<max hits>:<profile>:<query>"
 --       5 limits    zset  member job -> end of what still matters to it (exclusive)
 --       6 leases    zset  attempt -> time at which its lease runs out
@@ -22,6 +22,7 @@ local leases, attempts, done, retry, deaths, tickets = KEYS[6], KEYS[7], KEYS[8]
 
 local LEASE = 3000        -- ms that an attempt is held without being renewed
 local ORPHAN = 10000      -- ms that an attached job lives without a watcher
+local ABSENCE = 3000      -- ms without a reconciler after which nobody could have attended either
 local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
 local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
@@ -207,11 +208,10 @@ local function finished(lo, hi)
   return lo < num(sweep, 'watermark') or redis.call('ZSCORE', done, int(lo) .. ':' .. int(hi))
 end
 
--- held tells whether an attempt other than the given one has the chunk that begins at lo.
-local function held(lo, besides)
-  local all = redis.call('HGETALL', attempts)
-  for i = 1, #all, 2 do
-    if all[i] ~= besides and parse(all[i + 1]) == lo then return true end
+-- held tells whether an attempt has the chunk that begins at lo.
+local function held(lo)
+  for _, record in ipairs(redis.call('HVALS', attempts)) do
+    if parse(record) == lo then return true end
   end
   return false
 end
@@ -244,28 +244,36 @@ end
 -- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose
 -- copy was committed first is finished, although its dead worker's lease goes on for a while.
 local function straggler()
-  local all, first, since = redis.call('HGETALL', attempts), nil, now - STRAGGLER
-  for i = 1, #all, 2 do
-    local lo, hi, begin = string.match(all[i + 1], '^(%d+):(%d+):(%d+)')
-    if tonumber(begin) < since and not held(tonumber(lo), all[i]) and not finished(tonumber(lo), tonumber(hi)) then
-      first, since = lo .. ':' .. hi, tonumber(begin)
+  local all, holders = redis.call('HVALS', attempts), {}
+  for _, record in ipairs(all) do
+    local lo = parse(record)
+    holders[lo] = (holders[lo] or 0) + 1
+  end
+  local first, since, stop = nil, now - STRAGGLER, horizon()
+  for _, record in ipairs(all) do
+    local lo, hi = parse(record)
+    local begin = tonumber(string.match(record, '^%d+:%d+:(%d+)'))
+    if begin < since and lo < stop and holders[lo] == 1 and not finished(lo, hi) then
+      first, since = int(lo) .. ':' .. int(hi), begin
     end
   end
   return first
 end
 
--- mint makes new tickets until as many workers are called as the window allows and the work wants. Returns their numbers.
-local function mint()
+-- mint makes new tickets, most at most, until as many workers are called as the window allows and the work wants.
+-- Returns their numbers.
+local function mint(most)
   local minted = {}
   local waiting, running = redis.call('ZCARD', tickets), redis.call('ZCARD', leases)
   local room = num(sweep, 'window') - waiting - running
   local stop = horizon()
+  if stop == 0 then return minted end
   if num(sweep, 'next') >= stop then
     local work = redis.call('ZCOUNT', retry, '-inf', '(' .. int(stop))
     if work == 0 and straggler() then work = 1 end
     room = math.min(room, work - waiting)
   end
-  for _ = 1, math.min(room, BATCH) do
+  for _ = 1, math.min(room, most or BATCH) do
     local n = redis.call('HINCRBY', sweep, 'ticket_seq', 1)
     redis.call('ZADD', tickets, int(now + RECHECK), n)
     minted[#minted + 1] = tostring(n)

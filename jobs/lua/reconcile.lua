@@ -5,6 +5,9 @@
 -- KEYS  as in prelude.lua for the jobs of a sweep
 -- args  1 window
 -- Returns {queue, query, ticket...}  to be put into the queue, if they are not there | {}
+-- After an absence of Redis, or of the process that has everything in it, watchers get the time to come back.
+local seen = num(sweep, 'seen')
+local absent = seen > 0 and now - seen > ABSENCE
 for _, j in ipairs(jobs) do
   local s = state(j)
   if not s then
@@ -13,12 +16,15 @@ for _, j in ipairs(jobs) do
     local start, wall, orphan = num(j.key, 'start'), num(j.key, 'max_wall'), num(j.key, 'orphan')
     if wall > 0 and start > 0 and now >= start + wall then
       order_stop(j, 'EXHAUSTED', 'DURATION_EXHAUSTED')
+    elseif orphan > 0 and absent then
+      redis.call('HSET', j.key, 'orphan', int(now + ORPHAN))
     elseif orphan > 0 and now >= orphan then
       order_stop(j, 'CANCELLED', 'ORPHANED')
     end
   end
 end
 if redis.call('EXISTS', sweep) == 0 then return reply({}) end
+redis.call('HSET', sweep, 'seen', int(now))
 expire()
 for _, j in ipairs(jobs) do
   settle(j)

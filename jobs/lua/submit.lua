@@ -32,4 +32,5 @@ if args[3] ~= '' then redis.call('SET', request, j.id .. ' ' .. args[4], 'PX', a
 redis.call('HSET', sweep, 'grid', args[8], 'queue', args[9], 'window', args[10], 'next', '0', 'watermark', '0')
 redis.call('HSET', queries, j.id, args[6])
 redis.call('ZADD', limits, args[7], j.id)
-return reply({'created', unpack(mint())})
+-- Many searches are done with the first chunk. Its commit, or the reconciler, calls the others of the fleet.
+return reply({'created', unpack(mint(2))})

@@ -206,7 +206,7 @@ type Job struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the job reached its last state. OUTPUT_ONLY.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// When an ended job is forgotten. OUTPUT_ONLY.
+	// When an ended job is forgotten: by default after a day, or after ten minutes if it was attached. OUTPUT_ONLY.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// How long it took from the order to stop until nothing ran any more. Set on jobs that were told to stop. OUTPUT_ONLY.
 	StopLatency *durationpb.Duration `protobuf:"bytes,14,opt,name=stop_latency,json=stopLatency,proto3" json:"stop_latency,omitempty"`
