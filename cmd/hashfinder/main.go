@@ -31,6 +31,7 @@ type cli struct {
 	Delete      deleteCmd      `cmd:"" help:"Remove a job that has ended."`
 	Estimate    estimateCmd    `cmd:"" help:"Tell how long a search can be expected to take."`
 	Serve       serveCmd       `cmd:"" help:"Serve searches."`
+	Bench       benchCmd       `cmd:"" help:"Measure this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit with status 0 if the service in this place is healthy."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 

@@ -39,29 +39,31 @@ func (f faulty) Scan(queries []kernel.Query, lo, hi uint64, stop *atomic.Bool, r
 	})
 }
 
+var faults = []struct {
+	about  string
+	change func([]kernel.Hit) []kernel.Hit
+}{
+	{"finds nothing", func([]kernel.Hit) []kernel.Hit { return nil }},
+	{"loses the last hit", func(h []kernel.Hit) []kernel.Hit { return h[:max(0, len(h)-1)] }},
+	{"repeats a hit", func(h []kernel.Hit) []kernel.Hit { return append(h, h[:min(1, len(h))]...) }},
+	{"wrong distance", func(h []kernel.Hit) []kernel.Hit {
+		for i := range h {
+			h[i].Distance++
+		}
+		return h
+	}},
+	{"wrong query", func(h []kernel.Hit) []kernel.Hit {
+		for i := range h {
+			h[i].Query ^= 1
+		}
+		return h
+	}},
+}
+
 func TestSelfTestFindsFaults(t *testing.T) {
-	for _, test := range []struct {
-		about  string
-		change func([]kernel.Hit) []kernel.Hit
-	}{
-		{"finds nothing", func([]kernel.Hit) []kernel.Hit { return nil }},
-		{"loses the last hit", func(h []kernel.Hit) []kernel.Hit { return h[:max(0, len(h)-1)] }},
-		{"repeats a hit", func(h []kernel.Hit) []kernel.Hit { return append(h, h[:min(1, len(h))]...) }},
-		{"wrong distance", func(h []kernel.Hit) []kernel.Hit {
-			for i := range h {
-				h[i].Distance++
-			}
-			return h
-		}},
-		{"wrong query", func(h []kernel.Hit) []kernel.Hit {
-			for i := range h {
-				h[i].Query ^= 1
-			}
-			return h
-		}},
-	} {
-		t.Run(test.about, func(t *testing.T) {
-			if err := kernel.SelfTest(faulty{kernel.Best(), test.change}); err == nil {
+	for _, fault := range faults {
+		t.Run(fault.about, func(t *testing.T) {
+			if err := kernel.SelfTest(faulty{kernel.Best(), fault.change}); err == nil {
 				t.Error("SelfTest found no fault")
 			}
 		})

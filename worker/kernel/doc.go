@@ -6,6 +6,10 @@
 // first. [Best] chooses the kernel of this machine and [SelfTest] tries one
 // out before it is used.
 //
+// The kernels in assembly, [AVX512] and [AVX2], are written by the program in
+// _gen, which explains them; go generate runs it. They are built without the
+// tag purego.
+//
 // A kernel guarantees that its hits are those of the plain scan, each with its
 // exact distance, in index order and below the index that it says it has
 // reached. It does not guarantee where it reports and stops: that depends on

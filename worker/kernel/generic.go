@@ -28,14 +28,33 @@ const (
 
 // Scan implements [Kernel].
 func (Generic) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	p := newPass(queries)
+	return p.scan(lo, hi, stop, report, func(at, end uint64) uint64 { return p.stretch(at, at+p.span(at, end-at)) })
+}
+
+// pass is the state of one Scan.
+type pass struct {
+	live   []matcher // of the queries that have not ended, in their order
+	hits   []Hit     // not reported yet
+	hasher *hasher
+}
+
+func newPass(queries []Query) pass {
 	p := pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()}
 	for i, q := range queries {
 		p.live = append(p.live, newMatcher(i, q))
 	}
+	return p
+}
+
+// scan is Scan by stretch, which searches from at on, up to end at most, for
+// the queries that are in live, and returns the index that it has reached. It
+// does so in a fraction of a millisecond.
+func (p *pass) scan(lo, hi uint64, stop *atomic.Bool, report Report, stretch func(at, end uint64) uint64) uint64 {
 	at, reported := lo, lo
 	p.retire(at)
 	for at < hi && len(p.live) > 0 && !stop.Load() {
-		at = p.stretch(at, at+p.span(at, min(hi-at, ReportEvery-(at-reported))))
+		at = stretch(at, at+min(hi-at, ReportEvery-(at-reported)))
 		p.retire(at)
 		if at-reported == ReportEvery || len(p.hits) >= hitsAhead {
 			report(at, p.hits)
@@ -47,13 +66,6 @@ func (Generic) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Re
 		report(at, p.hits)
 	}
 	return at
-}
-
-// pass is the state of one Scan.
-type pass struct {
-	live   []matcher // of the queries that have not ended, in their order
-	hits   []Hit     // not reported yet
-	hasher *hasher
 }
 
 // retire removes the queries that end at or below at.

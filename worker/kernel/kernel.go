@@ -42,8 +42,8 @@ type Kernel interface {
 
 	// Scan searches [lo, hi) for queries in one pass. Each must be valid by
 	// [search.Query.Validate], except that its ideal distance may be out of
-	// reach. A query ends at its End, with its first ideal hit, or with its
-	// MaxHits-th hit, and is not reported again.
+	// reach, or -1, which no hit is within. A query ends at its End, with its
+	// first ideal hit, or with its MaxHits-th hit, and is not reported again.
 	//
 	// Scan returns when all queries have ended, at hi or, within a
 	// millisecond, when stop is set. It then returns through, between lo and

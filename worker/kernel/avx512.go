@@ -1,0 +1,427 @@
+//go:build amd64 && !purego
+
+package kernel
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+)
+
+// AVX512 is the kernel for CPUs with AVX-512 and its byte instructions: F, BW,
+// VL, VBMI, VBMI2 and GFNI. It computes 16 candidates at a time.
+//
+// It searches block by block, a block being 2^16 or 2^20 candidates that it sees
+// in another order than that of their indexes, and hands the hits of each on in
+// order. What is less than about a lane's share of a block it leaves to the
+// generic kernel's code, as it does secrets of up to two bytes.
+type AVX512 struct{}
+
+// Name returns "avx512".
+func (AVX512) Name() string { return "avx512" }
+
+// The costs, in nanoseconds, that decide between a block's steps and the plain
+// code for a part of a block. They are rough: the two meet at a few thousand
+// candidates.
+const (
+	avx512StepCost  = 21_000 // a step
+	avx512MatchCost = 1_500  // a query's matches with a step
+	plainCost       = 60     // a candidate
+	plainMatchCost  = 15     // a query's match with a candidate
+)
+
+// avx512Hits is how many hits of a block are kept at most: 24 MB. A block with
+// more is left to the plain code, at least its beginning.
+const avx512Hits = 1 << 20
+
+// Scan implements [Kernel].
+func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	p := avx512Pass{
+		pass:     pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()},
+		matchers: make([]avx512Matcher, len(queries)),
+		stop:     stop,
+		report:   report,
+		at:       lo,
+		reported: lo,
+	}
+	for i, q := range queries {
+		m := newMatcher(i, q)
+		p.live = append(p.live, m)
+		p.matchers[i].begin(&m)
+	}
+	p.retire(lo)
+	for p.at < hi && len(p.live) > 0 && !stop.Load() {
+		secretLen, plan, end := p.part(min(hi, p.lastEnd()))
+		if plan == nil || !p.worthwhile(secretLen, plan, end) {
+			p.plain(end)
+			continue
+		}
+		p.flush()
+		switch p.block(secretLen, plan, end) {
+		case blockDone:
+			p.hand(end)
+		case blockFull:
+			p.plain(p.at + min(end-p.at, 1<<plan.laneLow))
+		case blockStopped:
+		}
+	}
+	p.flush()
+	return p.reported
+}
+
+// avx512Pass is the state of one Scan.
+type avx512Pass struct {
+	pass
+	matchers []avx512Matcher // by the query's place
+	vectors  *avx512Hasher   // nil until it is needed
+	// found has the hits of a block, those of each lane in order if there is
+	// one query. lanes counts them.
+	found []Hit
+	lanes [avx512Lanes]int
+	order []Hit // found in order
+
+	stop         *atomic.Bool
+	report       Report
+	at, reported uint64
+}
+
+// lastEnd returns where the last of the live queries ends.
+func (p *avx512Pass) lastEnd() (end uint64) {
+	for i := range p.live {
+		end = max(end, p.live[i].end)
+	}
+	return end
+}
+
+// part returns how far at most, up to end, the secrets from at on are of one
+// length and of one block; that length; and the block's plan, nil if there is
+// none for the length.
+func (p *avx512Pass) part(end uint64) (secretLen int, plan *avx512Plan, _ uint64) {
+	secretLen = search.SecretLen(p.at)
+	start := search.LengthStart(secretLen)
+	if secretLen < maxSecretLen {
+		end = min(end, search.LengthStart(secretLen+1))
+	}
+	plans := avx512Plans[secretLen]
+	if len(plans) == 0 {
+		return secretLen, nil, end
+	}
+	// The larger block only if all of it is needed, and it has few hits.
+	large, small := &plans[0], &plans[1]
+	if (p.at-start)%large.size() == 0 && end-p.at >= large.size() && p.fewHits() {
+		return secretLen, large, p.at + large.size()
+	}
+	if rest := small.size() - (p.at-start)%small.size(); rest < end-p.at {
+		end = p.at + rest
+	}
+	return secretLen, small, end
+}
+
+// avx512Few is how many queries can be searched for in the larger blocks. The
+// more there are, the longer a block takes, and the less of it is hashing.
+const avx512Few = 4
+
+// fewHits reports whether there are few queries, all of which hit rarely.
+func (p *avx512Pass) fewHits() bool {
+	return len(p.live) <= avx512Few && !slices.ContainsFunc(p.live, func(m matcher) bool {
+		return p.matchers[m.query].filter == avx512NoFilter
+	})
+}
+
+// worthwhile reports whether [at, end), which is in one block, takes less time
+// as steps of the block than by the plain code.
+func (p *avx512Pass) worthwhile(secretLen int, plan *avx512Plan, end uint64) bool {
+	from := (p.at - search.LengthStart(secretLen)) % plan.size()
+	_, count := plan.steps(from, from+end-p.at)
+	n := uint64(len(p.live))
+	return count*(avx512StepCost+n*avx512MatchCost) < (end-p.at)*(plainCost+n*plainMatchCost)
+}
+
+// plain searches from at to end as the generic kernel does.
+func (p *avx512Pass) plain(end uint64) {
+	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
+		p.at = p.stretch(p.at, p.at+p.span(p.at, min(end-p.at, ReportEvery-(p.at-p.reported))))
+		p.retire(p.at)
+		if p.at-p.reported == ReportEvery || len(p.hits) >= hitsAhead {
+			p.flush()
+		}
+	}
+}
+
+// flush reports what has not been reported.
+func (p *avx512Pass) flush() {
+	if p.at > p.reported {
+		p.report(p.at, p.hits)
+		p.hits = p.hits[:0]
+		p.reported = p.at
+	}
+}
+
+// blockEnd is how the search of a block has ended.
+type blockEnd uint8
+
+const (
+	blockDone    blockEnd = iota
+	blockStopped          // the stop flag is set
+	blockFull             // there are more than avx512Hits hits
+)
+
+// block searches from at to end, which are in one block, and leaves the hits
+// in found.
+func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd {
+	start := search.LengthStart(secretLen)
+	from := (p.at - start) % plan.size()
+	base := p.at - from
+	if p.vectors == nil {
+		p.vectors = new(avx512Hasher)
+		p.found = make([]Hit, 0, 4*hitsAhead)
+	}
+	h := p.vectors
+	if h.plan != plan {
+		h.begin(secretLen, plan)
+	}
+	h.block(base - start)
+	p.found = p.found[:0]
+	p.lanes = [avx512Lanes]int{}
+	for i := range p.live {
+		p.matchers[p.live[i].query].beginBlock(min(end, p.live[i].end))
+	}
+	first, count := plan.steps(from, from+end-p.at)
+	for step := range plan.stepCount() {
+		if (step-first)%plan.stepCount() >= count {
+			continue
+		}
+		h.step(step)
+		for v := 0; v < avx512Vectors; v += avx512Batch {
+			h.hash(v)
+			at := base + step<<avx512StepLow + uint64(v)
+			for i := range p.live {
+				if i%avx512StopEvery == 0 && p.stop.Load() {
+					return blockStopped
+				}
+				p.match(&p.live[i], at, plan.laneLow)
+			}
+			if len(p.found) > avx512Hits {
+				return blockFull
+			}
+		}
+	}
+	return blockDone
+}
+
+// avx512StopEvery is how many queries are matched with a batch, 0.2 µs each,
+// between two looks at the stop flag.
+const avx512StopEvery = 1 << 8
+
+// match matches the batch of which the first candidate has index at.
+func (p *avx512Pass) match(m *matcher, at uint64, laneLow uint) {
+	vm := &p.matchers[m.query]
+	vm.flag(p.vectors)
+	for i, flags := range vm.flags {
+		for flags != 0 {
+			// All flags of a vector.
+			v := bits.TrailingZeros64(flags) / avx512Lanes
+			lanes := uint64(uint16(flags >> (v * avx512Lanes)))
+			flags &^= lanes << (v * avx512Lanes)
+			v += i * (64 / avx512Lanes)
+			lanes &= vm.hits(p.vectors, v)
+			for ; lanes != 0; lanes &= lanes - 1 {
+				lane := bits.TrailingZeros64(lanes)
+				index := at + uint64(lane)<<laneLow + uint64(v)
+				if index < p.at || index >= vm.end {
+					continue
+				}
+				d := m.n - int(vm.most[v][lane])
+				p.found = append(p.found, Hit{Query: m.query, Hit: search.Hit{Index: index, Distance: d}})
+				p.lanes[lane]++
+				// Each lane finds its hits in order. After the last one of a
+				// query no later index matters to it.
+				if vm.found[lane]++; d <= m.ideal || vm.found[lane] == m.left {
+					vm.end = index + 1
+				}
+			}
+		}
+	}
+}
+
+// sort puts found in order.
+func (p *avx512Pass) sort(laneLow uint) []Hit {
+	var ends [avx512Lanes]int
+	sum := 0
+	for lane, n := range p.lanes {
+		ends[lane] = sum
+		sum += n
+	}
+	p.order = slices.Grow(p.order[:0], sum)[:sum]
+	start := search.LengthStart(p.vectors.secretLen)
+	for _, h := range p.found {
+		lane := (h.Index - start) >> laneLow % avx512Lanes
+		p.order[ends[lane]] = h
+		ends[lane]++
+	}
+	if len(p.live) > 1 {
+		begin := 0
+		for _, end := range ends {
+			slices.SortFunc(p.order[begin:end], func(a, b Hit) int {
+				return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Query, b.Query))
+			})
+			begin = end
+		}
+	}
+	return p.order
+}
+
+// hand reports the hits of a block that has been searched up to end.
+func (p *avx512Pass) hand(end uint64) {
+	hits := p.sort(p.vectors.plan.laneLow)
+	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
+		through := p.at + min(end-p.at, ReportEvery)
+		for len(hits) > 0 && hits[0].Index < through {
+			h := hits[0]
+			hits = hits[1:]
+			if i := p.find(h.Query); i >= 0 && h.Index < p.live[i].end {
+				p.hits = append(p.hits, p.live[i].hit(h.Index, h.Distance))
+			}
+		}
+		last := p.lastEnd()
+		p.retire(through)
+		if len(p.live) == 0 {
+			through = last
+		}
+		p.at = through
+		p.flush()
+	}
+}
+
+// find returns the place in live of a query, or -1.
+func (p *avx512Pass) find(query int) int {
+	i, ok := slices.BinarySearchFunc(p.live, query, func(m matcher, query int) int { return cmp.Compare(m.query, query) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// size returns the number of candidates of a block.
+func (p *avx512Plan) size() uint64 { return avx512Lanes << p.laneLow }
+
+// stepCount returns the number of steps of a block.
+func (p *avx512Plan) stepCount() uint64 { return 1 << (p.laneLow - avx512StepLow) }
+
+// steps returns which steps of a block [from, to) takes, first the first; they
+// go on with 0 after the last one.
+func (p *avx512Plan) steps(from, to uint64) (first, count uint64) {
+	first = from >> avx512StepLow
+	count = min((to-1)>>avx512StepLow-first+1, p.stepCount())
+	return first % p.stepCount(), count
+}
+
+// avx512Matcher looks for one query in batches of digests. Where hits are
+// rare, a filter flags what may be one, and only flagged vectors are given to
+// the matcher for exact distances, which costs two to three times as much.
+type avx512Matcher struct {
+	filter avx512Filter
+	// groups is how many of tables are in use: one for eight of the name's
+	// characters. Both say what each code of a digest maps to.
+	groups   int
+	tables   [4][8][64]byte
+	sequence [3][64]byte // for avx512Sequence
+	begins   uint32      // where the name can stand
+	needs    uint32      // how many characters of a hit match
+
+	flags [avx512Batch * avx512Lanes / 64]uint64
+	most  [avx512Batch][avx512Lanes]uint8 // characters that match, of hits
+
+	end   uint64           // in the block, no hit at or above it matters
+	found [avx512Lanes]int // hits in the block
+}
+
+// avx512Filter is a cheap way to see that most candidates are no hits.
+type avx512Filter uint8
+
+const (
+	avx512NoFilter   avx512Filter = iota
+	avx512BySequence              // three characters in a row
+	avx512ByFour5                 // four of five characters
+	avx512ByFour6
+	avx512ByFour7
+	avx512ByFour8
+)
+
+// begin makes the matcher for m.
+func (v *avx512Matcher) begin(m *matcher) {
+	switch {
+	case m.bound == 0 && m.n >= 3:
+		v.filter = avx512BySequence
+	case m.bound >= 1 && m.bound <= 4 && m.n >= 4+m.bound:
+		v.filter = avx512ByFour5 + avx512Filter(m.bound) - 1
+	}
+	v.groups = (m.n + 7) / 8
+	v.needs = uint32(m.n - m.bound)
+	for place := range search.HashedNameLen - m.n + 1 {
+		v.begins |= 1 << (8*(place%4) + place/4)
+	}
+	for i, c := range m.class[:m.n] {
+		t := &v.tables[i/8]
+		bit := byte(1) << (i % 8)
+		for code, class := range codeClass {
+			if class != c {
+				continue
+			}
+			for w := range 7 {
+				t[w][code] |= bits.RotateLeft8(bit, w)
+			}
+			if i < 3 {
+				v.sequence[0][code] |= bit
+				v.sequence[1][code] |= bit << 3
+			}
+		}
+		if c != classPadding {
+			continue
+		}
+		// Of the last vector, byte 3 of each candidate has no code.
+		for b := 3; b < len(t[7]); b += 4 {
+			t[7][b] |= bits.RotateLeft8(bit, 6)
+			if i < 3 {
+				v.sequence[2][b] |= bit << 3
+			}
+		}
+	}
+}
+
+// beginBlock makes ready for a block, in which no hit at or above end matters.
+func (v *avx512Matcher) beginBlock(end uint64) {
+	v.end = end
+	v.found = [avx512Lanes]int{}
+}
+
+// flag sets the flags for h's batch.
+func (v *avx512Matcher) flag(h *avx512Hasher) {
+	digests, flags := &h.digests[0], &v.flags[0]
+	switch v.filter {
+	case avx512BySequence:
+		avx512Sequence(&v.sequence, digests, flags, avx512Batch)
+	case avx512ByFour5:
+		avx512Filter5(&v.tables[0], v.begins, digests, flags, avx512Batch)
+	case avx512ByFour6:
+		avx512Filter6(&v.tables[0], v.begins, digests, flags, avx512Batch)
+	case avx512ByFour7:
+		avx512Filter7(&v.tables[0], v.begins, digests, flags, avx512Batch)
+	case avx512ByFour8:
+		avx512Filter8(&v.tables[0], v.begins, digests, flags, avx512Batch)
+	case avx512NoFilter:
+		avx512Distance(&v.tables[0], v.groups, v.begins, v.needs, digests, flags, &v.most[0], avx512Batch)
+	}
+}
+
+// hits returns the lanes of a flagged vector that are hits, and sets most.
+func (v *avx512Matcher) hits(h *avx512Hasher, vector int) (lanes uint64) {
+	if v.filter == avx512NoFilter {
+		return 1<<avx512Lanes - 1 // flag has seen to it
+	}
+	avx512Distance(&v.tables[0], v.groups, v.begins, v.needs, &h.digests[vector], &lanes, &v.most[vector], 1)
+	return lanes
+}

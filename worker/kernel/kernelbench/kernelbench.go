@@ -1,0 +1,146 @@
+package kernelbench
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // SHA-1 is what is measured, nothing is protected by it
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+	"github.com/hashfinder/hashfinder/worker/kernel"
+)
+
+// Case is a search that is measured.
+type Case struct {
+	SecretLength int // of the candidates, in bytes, 0 to 7
+	NameLength   int // of each query, 1 to 28
+	Distance     int // that each query reports
+	Queries      int // of the pass, at least 1
+}
+
+// Cases returns the searches that every kernel is measured by.
+func Cases() []Case {
+	return []Case{
+		// Secrets of every length that a search may reach.
+		{3, 6, 0, 1},
+		{4, 6, 0, 1},
+		{5, 6, 0, 1},
+		{6, 6, 0, 1},
+		{7, 6, 0, 1},
+		// Names of other lengths.
+		{4, 4, 0, 1},
+		{4, 8, 0, 1},
+		{4, 10, 0, 1},
+		// Distances. At the last, one candidate in seven is a hit.
+		{4, 6, 1, 1},
+		{4, 6, 2, 1},
+		{4, 8, 1, 1},
+		{4, 8, 2, 1},
+		{4, 4, 2, 1},
+		// Several queries in one pass.
+		{4, 6, 0, 4},
+		{4, 6, 0, 8},
+	}
+}
+
+// String returns c as the name of a benchmark.
+func (c Case) String() string {
+	return fmt.Sprintf("secret=%d/name=%d/distance=%d/queries=%d", c.SecretLength, c.NameLength, c.Distance, c.Queries)
+}
+
+// queries returns queries for names of letters, always the same. No hit ends
+// them, so that what is measured is the search and not its beginning: at
+// distance 0 a name of four letters is found within a millisecond.
+func (c Case) queries() []kernel.Query {
+	queries := make([]kernel.Query, c.Queries)
+	for i := range queries {
+		letters := rand.New(rand.NewPCG(uint64(i), 0)) //nolint:gosec // nothing is secret about them
+		name := make([]byte, search.MaxNameLen)
+		for at := range name {
+			name[at] = byte('a' + letters.IntN(26))
+		}
+		queries[i] = kernel.Query{
+			Query: search.Query{Name: string(name[:c.NameLength]), Ideal: -1, Interesting: c.Distance},
+			End:   math.MaxUint64,
+		}
+	}
+	return queries
+}
+
+// Run searches with k through all secrets of c's length, again and again,
+// until stop is set. With each report it calls more with the number of
+// candidates searched, and sets stop if that returns false. It returns the
+// number of candidates searched.
+func (c Case) Run(k kernel.Kernel, stop *atomic.Bool, more func(searched uint64) bool) uint64 {
+	queries := c.queries()
+	lo, hi := search.LengthStart(c.SecretLength), search.LengthStart(c.SecretLength+1)
+	searched := uint64(0) // in earlier rounds
+	for {
+		through := k.Scan(queries, lo, hi, stop, func(through uint64, _ []kernel.Hit) {
+			if !more(searched + through - lo) {
+				stop.Store(true)
+			}
+		})
+		searched += through - lo
+		if stop.Load() {
+			return searched
+		}
+	}
+}
+
+// Rate measures c with k until d has passed, and then up to k's next report.
+// It returns candidates per second, see the package's comment. When ctx ends,
+// Rate returns its error within milliseconds.
+func (c Case) Rate(ctx context.Context, k kernel.Kernel, d time.Duration) (float64, error) {
+	return rate(ctx, d, func(stop *atomic.Bool, more func(uint64) bool) uint64 { return c.Run(k, stop, more) })
+}
+
+// sha1Every is the number of hashes between two looks at the clock.
+const sha1Every = 1 << 12
+
+// SHA1 is the yardstick: it calls crypto/sha1.Sum for secrets of four bytes,
+// and neither encodes nor compares. Its parameters and result are Run's.
+func SHA1(stop *atomic.Bool, more func(hashed uint64) bool) uint64 {
+	hashed, sink := uint64(0), byte(0)
+	for !stop.Load() {
+		for range sha1Every {
+			var secret [4]byte
+			binary.BigEndian.PutUint32(secret[:], uint32(hashed))
+			sum := sha1.Sum(secret[:]) //nolint:gosec // see the import
+			sink ^= sum[0]
+			hashed++
+		}
+		if !more(hashed) {
+			stop.Store(true)
+		}
+	}
+	keep.Store(uint32(sink))
+	return hashed
+}
+
+// keep has the compiler believe that the hashes are needed.
+var keep atomic.Uint32
+
+// SHA1Rate measures [SHA1] as Rate measures a case, in hashes per second.
+func SHA1Rate(ctx context.Context, d time.Duration) (float64, error) { return rate(ctx, d, SHA1) }
+
+func rate(ctx context.Context, d time.Duration, run func(*atomic.Bool, func(uint64) bool) uint64) (float64, error) {
+	var stop atomic.Bool
+	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start, used := time.Now(), threadTime()
+	// Stopped by its report, a kernel has no work in hand that would be lost
+	// to the rate.
+	n := run(&stop, func(uint64) bool { return time.Since(start) < d })
+	used = threadTime() - used
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return float64(n) / used.Seconds(), nil
+}

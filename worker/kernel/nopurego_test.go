@@ -1,0 +1,5 @@
+//go:build !purego
+
+package kernel_test
+
+const purego = false
