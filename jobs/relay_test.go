@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -466,10 +467,19 @@ func TestLostMessageUnderSteadyProgress(t *testing.T) {
 		b := newBench(t, open(), jobs.Limits{})
 		job := b.submit(t, spec(1<<20))
 		w := b.watch(t, job.ID, 0)
-		next := func() jobs.Event {
-			if err := b.client.Publish(t.Context(), jobs.KeyLog(job.ID), "0 progress 1 2 3 4 5").Err(); err != nil {
-				t.Fatal(err)
+		publishing, stop := context.WithCancel(t.Context())
+		var published sync.WaitGroup
+		published.Go(func() {
+			ticker := time.NewTicker(100 * time.Millisecond)
+			defer ticker.Stop()
+			for publishing.Err() == nil {
+				b.client.Publish(publishing, jobs.KeyLog(job.ID), "0 progress 1 2 3 4 5")
+				<-ticker.C
 			}
+		})
+		defer published.Wait()
+		defer stop()
+		next := func() jobs.Event {
 			event, err := w.Next(t.Context())
 			if err != nil {
 				t.Fatal(err)

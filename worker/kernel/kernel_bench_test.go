@@ -1,9 +1,13 @@
 package kernel_test
 
 import (
+	"math"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/hashfinder/hashfinder/jobs/search"
 	"github.com/hashfinder/hashfinder/worker/kernel"
 	"github.com/hashfinder/hashfinder/worker/kernel/kernelbench"
 )
@@ -36,4 +40,39 @@ func benchmark(b *testing.B, run func(stop *atomic.Bool, more func(uint64) bool)
 	b.ReportAllocs()
 	searched := run(new(atomic.Bool), func(searched uint64) bool { return searched < uint64(b.N) })
 	b.ReportMetric(float64(searched)/b.Elapsed().Seconds()/1e6, "Mcps")
+}
+
+// BenchmarkStop measures how long Scan goes on after the stop flag is set, as
+// the median and the longest of all stops. It is to be less than a millisecond.
+func BenchmarkStop(b *testing.B) {
+	every := kernel.Query{Query: search.Query{Name: "ab", Ideal: -1, Interesting: 2}, End: math.MaxUint64}
+	rare := kernel.Query{Query: search.Query{Name: "hashfinder", Ideal: -1, Interesting: 2}, End: math.MaxUint64}
+	for _, test := range []struct {
+		about   string
+		queries []kernel.Query
+	}{
+		{"NoHits", []kernel.Query{rare}},
+		{"AllHits", []kernel.Query{every}},
+		{"40Queries", slices.Repeat([]kernel.Query{rare}, 40)},
+	} {
+		for _, k := range kernel.All() {
+			b.Run(test.about+"/"+k.Name(), func(b *testing.B) {
+				var took []time.Duration
+				for b.Loop() {
+					var stop atomic.Bool
+					set := make(chan time.Time, 1)
+					// At another place of the kernel's work each time.
+					time.AfterFunc(time.Duration(len(took)%24)*317*time.Microsecond, func() {
+						set <- time.Now()
+						stop.Store(true)
+					})
+					k.Scan(test.queries, search.LengthStart(4), search.LengthStart(5), &stop, func(uint64, []kernel.Hit) {})
+					took = append(took, time.Since(<-set))
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-median")
+				b.ReportMetric(float64(took[len(took)-1].Microseconds()), "µs-max")
+			})
+		}
+	}
 }
