@@ -47,7 +47,10 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		return errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
 	}
 	w.compute(ctx, r, claimed)
+	computed := time.Now()
 	tickets, err := w.finish(ctx, r)
+	w.log.Debug("chunk", "job", chunk.Members[0].Job, "ticket", ticket.Number, "lo", chunk.Lo, "hi", chunk.Hi,
+		"computed", computed.Sub(claimed), "finished", time.Since(computed), "cause", r.cause(), "tickets", len(tickets))
 	if err != nil {
 		return err
 	}

@@ -244,16 +244,17 @@ end
 -- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose
 -- copy was committed first is finished, although its dead worker's lease goes on for a while.
 local function straggler()
+  -- The keys of holders are strings: miniredis's Lua fills up an array to a key that is a number of millions.
   local all, holders = redis.call('HVALS', attempts), {}
   for _, record in ipairs(all) do
-    local lo = parse(record)
+    local lo = string.match(record, '^%d+')
     holders[lo] = (holders[lo] or 0) + 1
   end
   local first, since, stop = nil, now - STRAGGLER, horizon()
   for _, record in ipairs(all) do
     local lo, hi = parse(record)
     local begin = tonumber(string.match(record, '^%d+:%d+:(%d+)'))
-    if begin < since and lo < stop and holders[lo] == 1 and not finished(lo, hi) then
+    if begin < since and lo < stop and holders[int(lo)] == 1 and not finished(lo, hi) then
       first, since = int(lo) .. ':' .. int(hi), begin
     end
   end
