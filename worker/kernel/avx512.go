@@ -344,7 +344,8 @@ type avx512Filter uint8
 
 const (
 	avx512NoFilter   avx512Filter = iota
-	avx512BySequence              // three characters in a row
+	avx512BySequence6             // three characters in a row, that begin before the last vector of codes
+	avx512BySequence7             // three characters in a row
 	avx512ByFour5                 // four of five characters
 	avx512ByFour6
 	avx512ByFour7
@@ -354,8 +355,10 @@ const (
 // begin makes the matcher for m.
 func (v *avx512Matcher) begin(m *matcher) {
 	switch {
+	case m.bound == 0 && (m.n >= 7 || m.n == 6 && m.class[5] != classPadding):
+		v.filter = avx512BySequence6
 	case m.bound == 0 && m.n >= 3:
-		v.filter = avx512BySequence
+		v.filter = avx512BySequence7
 	case m.bound >= 1 && m.bound <= 4 && m.n >= 4+m.bound:
 		v.filter = avx512ByFour5 + avx512Filter(m.bound) - 1
 	}
@@ -402,8 +405,10 @@ func (v *avx512Matcher) beginBlock(end uint64) {
 func (v *avx512Matcher) flag(h *avx512Hasher) {
 	digests, flags := &h.digests[0], &v.flags[0]
 	switch v.filter {
-	case avx512BySequence:
-		avx512Sequence(&v.sequence, digests, flags, avx512Batch)
+	case avx512BySequence6:
+		avx512Sequence6(&v.sequence, digests, flags, avx512Batch)
+	case avx512BySequence7:
+		avx512Sequence7(&v.sequence, digests, flags, avx512Batch)
 	case avx512ByFour5:
 		avx512Filter5(&v.tables[0], v.begins, digests, flags, avx512Batch)
 	case avx512ByFour6:

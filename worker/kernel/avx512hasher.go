@@ -26,7 +26,7 @@ type avx512Plan struct {
 
 	constants func(table *[96][avx512Lanes]uint32)
 	step      func(table *[96][avx512Lanes]uint32, lanes *[80][avx512Lanes]uint32, slow *[80]uint32)
-	hash      func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][avx512Lanes]uint32, count int)
+	hash      func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][avx512Lanes]uint32, count int)
 }
 
 // rowWord is a word of the message schedule as far as it is the same in all
@@ -47,7 +47,7 @@ type avx512Hasher struct {
 	lanes   [80][avx512Lanes]uint32 // the message schedules of the lanes' bits alone
 	digests [avx512Batch][5][avx512Lanes]uint32
 	change  [2][32]uint32
-	fresh   [2][32]uint32
+	fresh   [4][32]uint32
 	static  [2][64]uint32
 
 	plan      *avx512Plan
