@@ -343,10 +343,10 @@ type avx512Matcher struct {
 type avx512Filter uint8
 
 const (
-	avx512NoFilter   avx512Filter = iota
-	avx512BySequence6             // three characters in a row, that begin before the last vector of codes
-	avx512BySequence7             // three characters in a row
-	avx512ByFour5                 // four of five characters
+	avx512NoFilter    avx512Filter = iota
+	avx512BySequence6              // three characters in a row, that begin before the last vector of codes
+	avx512BySequence7              // three characters in a row
+	avx512ByFour5                  // four of five characters
 	avx512ByFour6
 	avx512ByFour7
 	avx512ByFour8
