@@ -40,17 +40,16 @@ const avx512Hits = 1 << 20
 // Scan implements [Kernel].
 func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
 	p := avx512Pass{
-		pass:     pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()},
-		matchers: make([]avx512Matcher, len(queries)),
-		stop:     stop,
-		report:   report,
-		at:       lo,
-		reported: lo,
+		pass:      newPass(queries),
+		matchers:  make([]avx512Matcher, len(queries)),
+		matcherOf: make([]*matcher, len(queries)),
+		stop:      stop,
+		report:    report,
+		at:        lo,
+		reported:  lo,
 	}
-	for i, q := range queries {
-		m := newMatcher(i, q)
-		p.live = append(p.live, m)
-		p.matchers[i].begin(&m)
+	for i := range p.live {
+		p.matchers[i].begin(&p.live[i])
 	}
 	p.retire(lo)
 	for p.at < hi && len(p.live) > 0 && !stop.Load() {
@@ -82,6 +81,9 @@ type avx512Pass struct {
 	found []Hit
 	lanes [avx512Lanes]int
 	order []Hit // found in order
+	// matcherOf has the matchers in live by their queries' places while hits
+	// are handed on.
+	matcherOf []*matcher
 
 	stop         *atomic.Bool
 	report       Report
@@ -279,11 +281,15 @@ func (p *avx512Pass) hand(end uint64) {
 	hits := p.sort(p.vectors.plan.laneLow)
 	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
 		through := p.at + min(end-p.at, ReportEvery)
+		clear(p.matcherOf)
+		for i := range p.live {
+			p.matcherOf[p.live[i].query] = &p.live[i]
+		}
 		for len(hits) > 0 && hits[0].Index < through {
 			h := hits[0]
 			hits = hits[1:]
-			if i := p.find(h.Query); i >= 0 && h.Index < p.live[i].end {
-				p.hits = append(p.hits, p.live[i].hit(h.Index, h.Distance))
+			if m := p.matcherOf[h.Query]; m != nil && h.Index < m.end {
+				p.hits = append(p.hits, m.hit(h.Index, h.Distance))
 			}
 		}
 		last := p.lastEnd()
@@ -294,15 +300,6 @@ func (p *avx512Pass) hand(end uint64) {
 		p.at = through
 		p.flush()
 	}
-}
-
-// find returns the place in live of a query, or -1.
-func (p *avx512Pass) find(query int) int {
-	i, ok := slices.BinarySearchFunc(p.live, query, func(m matcher, query int) int { return cmp.Compare(m.query, query) })
-	if !ok {
-		return -1
-	}
-	return i
 }
 
 // size returns the number of candidates of a block.
