@@ -242,23 +242,29 @@ func (j *job) endedBy(op *operation) bool {
 	})
 }
 
-// checkPrompt looks for events that reached an open stream late: at least Prompt after another stream had them, or
-// after the call that made them had returned.
+// checkPrompt looks for streams to which the end of a job came late.
 func (h *History) checkPrompt(o *Options) []Violation {
 	if o.Prompt == 0 {
 		return nil
 	}
 	var found []Violation
 	for _, j := range h.jobs {
-		if v := h.latePerCommit(j, o); v != nil {
+		if v := h.late(j, o); v != nil {
 			found = append(found, *v)
 		}
 	}
 	return found
 }
 
-// latePerCommit compares the end's arrival with the ledger: the commit or release that ended the job.
-func (h *History) latePerCommit(j *job, o *Options) *Violation {
+// endedByItself tells whether the job was seen to have ended with its last commit.
+func (j *job) endedByItself() bool {
+	return slices.ContainsFunc(j.sights, func(s sight) bool {
+		return s.seen.State == jobs.Succeeded || s.seen.Reason == jobs.CandidatesExhausted
+	})
+}
+
+// late compares what a stream brought with the ledger: the last commit of the job.
+func (h *History) late(j *job, o *Options) *Violation {
 	var last *operation
 	for _, op := range j.ledger {
 		if op.begin.Kind == Commit && op.outcome() == Done {
@@ -269,16 +275,20 @@ func (h *History) latePerCommit(j *job, o *Options) *Violation {
 		return nil
 	}
 	for _, stream := range j.streams {
+		// The first that the stream brings after the commit; until then it may have had much to catch up with.
+		before := stream.begin
 		for _, note := range stream.notes {
-			if note.Seen == nil || note.Seen.State != jobs.Succeeded && note.Seen.Reason != jobs.CandidatesExhausted {
+			if note.Time <= last.returned() {
+				before = note
 				continue
 			}
-			due := max(last.returned(), stream.begin.Time) + int64(o.Prompt)
-			if note.Time > due && !h.during(stream.begin.Time, note.Time, "", Outage, Losses, Cut, Stall, Kill) {
-				v := j.violate(fmt.Sprintf("the end came %v after the commit that made it", ms(note.Time-last.returned())),
-					*last.end, stream.begin, note)
+			due := max(last.returned(), before.Time) + int64(o.Prompt)
+			if note.Time > due && j.endedByItself() && !h.during(stream.begin.Time, note.Time, "", Outage, Losses, Cut, Stall, Kill) {
+				v := j.violate(fmt.Sprintf("a stream brought nothing for %v after the commit that ended the job", ms(note.Time-last.returned())),
+					*last.end, before, note)
 				return &v
 			}
+			break
 		}
 	}
 	return nil

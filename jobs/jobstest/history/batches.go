@@ -181,13 +181,15 @@ func (h *History) checkStop(o *Options) []Violation {
 				continue
 			}
 			for _, b := range j.batches {
-				limit := op.begin.Time + int64(o.Stop)
-				switch {
-				case h.during(op.begin.Time-int64(o.CutOff), op.begin.Time+int64(o.CutOff), b.process, Cut):
-					limit = op.returned() + int64(o.CutOff)
-				case h.during(op.begin.Time-int64(o.CutOff), op.begin.Time+int64(o.CutOff), "", Outage, Losses):
-					limit = op.returned() + int64(o.CutOff)
+				ordered, within := op.begin.Time, o.Stop
+				disturbed := h.during(op.begin.Time-int64(o.CutOff), op.returned(), "", Outage, Losses)
+				if disturbed || h.during(op.begin.Time, op.returned(), op.begin.Process, Cut, Stall) {
+					ordered = op.returned() // at the latest
 				}
+				if disturbed || h.during(op.begin.Time-int64(o.CutOff), ordered+int64(o.CutOff), b.process, Cut) {
+					within = o.CutOff
+				}
+				limit := ordered + int64(within)
 				if at := h.computing(b, limit, o.Stop); at != never {
 					found = append(found, j.violate(fmt.Sprintf("a kernel computed %v after the order to stop", ms(at-op.begin.Time)),
 						append(op.events(), b.shown...)...))
@@ -230,34 +232,34 @@ func (h *History) checkOrphans(o *Options) []Violation {
 		if spec == nil || !spec.Attached {
 			continue
 		}
-		// When it was last attended, at the latest.
-		var last int64
-		var shown Event
-		for _, op := range slices.Concat(j.specs, j.streams) {
-			until := op.returned()
-			if death, ok := h.death[op.begin.Process]; ok && until == never {
-				until = death
-			}
-			if until >= last {
-				last, shown = until, op.begin
-			}
-		}
-		if last == never {
-			continue
-		}
-		// An absence of Redis gives watchers time to come back.
-		from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall)
-		if from == never {
-			continue
-		}
 		for _, b := range j.batches {
+			last, shown := h.attended(j, b.end)
+			// An absence of Redis gives watchers time to come back.
+			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall)
+			if from == never || b.end == never {
+				continue
+			}
 			if at := h.computing(b, from+int64(o.Orphan), o.Stop); at != never {
-				found = append(found, j.violate(fmt.Sprintf("a kernel computed %v after it was left", ms(at-last)), append([]Event{shown}, b.shown...)...))
+				found = append(found, j.violate(fmt.Sprintf("a kernel computed %v after it was left", ms(b.end-last)), append([]Event{shown}, b.shown...)...))
 				break
 			}
 		}
 	}
 	return found
+}
+
+// attended returns when somebody last attended to an attached job before a time, at the latest.
+func (h *History) attended(j *job, before int64) (last int64, shown Event) {
+	for _, op := range slices.Concat(j.specs, j.streams) {
+		until := op.returned()
+		if death, ok := h.death[op.begin.Process]; ok && until == never {
+			until = death
+		}
+		if until = min(until, before); op.begin.Time < before && until >= last {
+			last, shown = until, op.begin
+		}
+	}
+	return last, shown
 }
 
 // checkExits looks for processes that ended by themselves.
@@ -272,7 +274,7 @@ func (h *History) checkExits(*Options) []Violation {
 }
 
 // disturbances are the faults that give everything more time.
-var disturbances = []string{Kill, Stall, Cut, Outage, Losses, Clock, NoWorker}
+var disturbances = []string{Kill, Stall, Cut, Outage, Losses, Tickets, Clock, NoWorker}
 
 // checkProgress looks for jobs that did not end in time, and for chunks that nobody took over.
 func (h *History) checkProgress(o *Options) []Violation {

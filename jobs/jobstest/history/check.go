@@ -44,7 +44,8 @@ type Options struct {
 	Orphan time.Duration // from the last watcher's end until nothing computes for an attached job: 10.25 s
 	Lease  time.Duration // that an attempt is held without renewal: 3 s
 
-	// Prompt is how soon an event reaches an open stream when nothing is lost. Default: not checked.
+	// Prompt is how soon an open stream brings something after the commit that ends a job, when nothing is lost.
+	// Default: not checked.
 	Prompt time.Duration
 	// MaxActive is the most jobs that a tenant may have that have not ended. Default: not checked.
 	MaxActive int
@@ -110,7 +111,7 @@ func Checkers() []Checker {
 		{"I12", "an orphaned search stops in time", (*History).checkOrphans},
 		{"I13", "a stale attempt changes nothing", (*History).checkFencing},
 		{"tickets", "a ticket is good for one chunk", (*History).checkTickets},
-		{"prompt", "an event reaches an open stream at once", (*History).checkPrompt},
+		{"prompt", "an open stream brings the end of a job at once", (*History).checkPrompt},
 	}
 }
 

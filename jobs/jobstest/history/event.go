@@ -47,6 +47,7 @@ const (
 	Cut      = "cut"       // from begin to end Target does not reach Redis
 	Outage   = "outage"    // from begin to end Redis does not serve, or not in time
 	Losses   = "losses"    // from begin to end messages are lost or late
+	Tickets  = "tickets"   // from begin to end tickets are lost or repeated
 	Clock    = "clock"     // from begin on Redis's clock is not to be trusted
 	Settled  = "settled"   // from here on there are no faults, and what has to end had the time to do so
 	NoWorker = "no worker" // from begin to end no worker serves

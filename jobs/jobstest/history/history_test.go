@@ -186,6 +186,16 @@ func TestGoodHistories(t *testing.T) {
 			t.wait(20 * time.Millisecond)
 			op.End(history.Event{})
 		},
+		"a cancel by a front end without Redis": func(t *tape) {
+			t.submit("a", big)
+			op := t.begin("w", 0, 100)
+			cut := t.lasting(history.Cut, "client")
+			cancel := t.Begin(history.Event{Kind: history.Cancel, Tenant: "t", Job: "a"})
+			t.wait(time.Second)
+			cut.End(history.Event{})
+			op.End(history.Event{})
+			cancel.End(history.Event{Outcome: history.OK, Seen: &cancelled})
+		},
 		"a killed worker": func(t *tape) {
 			t.submit("a", small)
 			t.begin("w1", 0, 35).Note(history.Event{Through: 15})
@@ -417,6 +427,7 @@ func TestBadHistories(t *testing.T) {
 			op := t.begin("w", 0, 100)
 			t.wait(10300 * time.Millisecond)
 			op.End(history.Event{})
+			t.watch(0, nil, nil)
 		}, []string{"I12"}},
 		"a commit after the lease was lost": {func(t *tape) {
 			t.submit("a", big)

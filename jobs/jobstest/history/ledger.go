@@ -95,7 +95,7 @@ func (h *History) expired(j *job, a *attempt, all []*attempt, o *Options) *Viola
 			extends := other.begin.Kind == Claim && other.outcome() == Granted || other.begin.Kind == Renew && other.outcome() == Held
 			switch {
 			case other == op || other.begin.Time > op.returned():
-			case other.outcome() == Unknown:
+			case other.outcome() == Unknown && (other.begin.Kind == Claim || other.begin.Kind == Renew):
 				known = false
 			case extends:
 				refreshed = max(refreshed, other.returned())
