@@ -152,6 +152,12 @@ func TestGoodHistories(t *testing.T) {
 			t.get("a", found)
 			t.cancel(history.Ended, nil)
 		},
+		"a job that a submit made without saying so": func(t *tape) {
+			spec := big
+			spec.Query = query + "a"
+			t.Begin(history.Event{Kind: history.Submit, Tenant: "t", Spec: &spec}).End(history.Event{Outcome: history.Unknown})
+			t.batch("w", 0, 50)
+		},
 		"a job that is used up, in two workers at once": func(t *tape) {
 			t.submit("a", small)
 			one, two := t.begin("w1", 0, 20), t.begin("w2", 20, 35)
