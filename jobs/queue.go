@@ -60,6 +60,13 @@ func DecodeTicket(payload []byte) (Ticket, error) {
 	return t, nil
 }
 
+// Enqueuer takes tickets that workers are to come for. [Queue] is one; tests of what becomes of lost and repeated
+// tickets have their own.
+type Enqueuer interface {
+	// Enqueue puts tickets into the queue. After an error some may be there. Error: ErrUnavailable.
+	Enqueue(ctx context.Context, tickets []Ticket) error
+}
+
 // Queue puts tickets into asynq. It is safe for concurrent use.
 type Queue struct {
 	client    *asynq.Client

@@ -23,13 +23,13 @@ const (
 // one, and one of them leads at a time; two that lead at once do no harm.
 type Reconciler struct {
 	store *Store
-	queue *Queue
+	queue Enqueuer
 	log   *slog.Logger
 	name  string
 }
 
 // NewReconciler returns a reconciler; Run runs it.
-func NewReconciler(store *Store, queue *Queue, log *slog.Logger) *Reconciler {
+func NewReconciler(store *Store, queue Enqueuer, log *slog.Logger) *Reconciler {
 	return &Reconciler{store: store, queue: queue, log: log, name: uuid.NewString()}
 }
 

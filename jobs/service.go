@@ -58,7 +58,7 @@ type Request struct {
 // Service is what a front end calls. It is safe for concurrent use.
 type Service struct {
 	store  *Store
-	queue  *Queue
+	queue  Enqueuer
 	relay  *Relay
 	limits Limits
 	log    *slog.Logger
@@ -69,7 +69,7 @@ type Service struct {
 }
 
 // NewService returns a service on its parts.
-func NewService(store *Store, queue *Queue, relay *Relay, limits Limits, log *slog.Logger) *Service {
+func NewService(store *Store, queue Enqueuer, relay *Relay, limits Limits, log *slog.Logger) *Service {
 	return &Service{store: store, queue: queue, relay: relay, limits: limits.withDefaults(), log: log}
 }
 

@@ -7,44 +7,35 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/hashfinder/hashfinder/jobs"
 )
 
-// handle runs one chunk for a ticket. An error leads asynq to deliver the ticket again, a second later.
-func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
+// handle runs one chunk for a ticket, and says which. An error leads the source to deliver the ticket again, a second
+// later.
+func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, err error) {
 	w.all.Add(1)
 	defer w.all.Done()
 	// asynq ends its context when it has already given the task to somebody else. Our own lease decides instead.
 	ctx = context.WithoutCancel(ctx)
 
-	if task.Type() != jobs.TaskType {
-		return fmt.Errorf("unknown task type %q: %w", task.Type(), asynq.SkipRetry)
-	}
-	ticket, err := jobs.DecodeTicket(task.Payload())
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
-	}
-
 	attempt := w.name + "/" + strconv.FormatUint(w.serial.Add(1), 10)
 	claimed := time.Now()
 	chunk, err := w.cfg.Store.Claim(ctx, ticket, attempt, w.name, w.rate.chunk())
 	if errors.Is(err, jobs.ErrIdle) {
-		return nil
+		return "", nil
 	}
 	if err != nil {
 		// It may have been granted although the answer did not come: then nobody works on it.
 		if _, releaseErr := w.cfg.Store.Release(ctx, jobs.Unanswered(ticket, attempt), false); releaseErr != nil {
 			w.log.Debug("cannot release an unanswered claim", "sweep", ticket.Sweep, "error", releaseErr)
 		}
-		return err
+		return "", err
 	}
 	r, err := newRun(chunk)
 	if err != nil {
 		w.log.Error("chunk refused", "sweep", chunk.Sweep, "error", err)
 		tickets, err := w.cfg.Store.Release(ctx, chunk, true)
-		return errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
+		return "", errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
 	}
 	w.compute(ctx, r, claimed)
 	computed := time.Now()
@@ -52,13 +43,9 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 	w.log.Debug("chunk", "job", chunk.Members[0].Job, "ticket", ticket.Number, "lo", chunk.Lo, "hi", chunk.Hi,
 		"computed", computed.Sub(claimed), "finished", time.Since(computed), "cause", r.cause(), "tickets", len(tickets))
 	if err != nil {
-		return err
+		return "", err
 	}
-	// For people who look at the queue; nothing depends on it.
-	if _, err := fmt.Fprintf(task.ResultWriter(), "[%d, %d)", chunk.Lo, chunk.Hi); err != nil {
-		w.log.Warn("cannot note the chunk in its task", "sweep", chunk.Sweep, "error", err)
-	}
-	return w.cfg.Queue.Enqueue(ctx, tickets)
+	return fmt.Sprintf("[%d, %d)", chunk.Lo, chunk.Hi), w.cfg.Queue.Enqueue(ctx, tickets)
 }
 
 // compute searches a chunk while it keeps its lease, and returns when nothing computes any more.

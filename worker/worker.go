@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hashfinder/hashfinder/jobs"
@@ -26,28 +25,30 @@ const (
 	// chunkTime is what a chunk may take at most by the measured rate; as lengths are powers of two, it takes at
 	// least half of it.
 	chunkTime = 500 * time.Millisecond
-	// drainTime is how long running chunks have at shutdown: more than twice chunkTime, because asynq gives a task
-	// to another worker when it is over.
-	drainTime = 5 * time.Second
-
-	// Idle polling of the two queues. It costs about a tenth of a core at 5 ms, in proportion to the frequency, and
-	// delays the first chunk of a search by as much.
-	pollInteractive = 5 * time.Millisecond
-	pollBatch       = 50 * time.Millisecond
 )
 
 // Config is what a worker needs.
 type Config struct {
 	// Redis serves asynq. It is the worker's alone, and the caller's to close after Run has returned.
 	Redis redis.UniversalClient
-	Store *jobs.Store
-	Queue *jobs.Queue
+	// Source brings tickets. Default: asynq on Redis, which is not used for anything else.
+	Source Source
+	Store  *jobs.Store
+	Queue  jobs.Enqueuer
 	// Concurrency is the number of chunks that run at a time, for each of the two queues. Default: GOMAXPROCS.
 	Concurrency int
 	// Kernel searches. Default: kernel.Best().
 	Kernel kernel.Kernel
 	// Logger gets what happens. Default: slog.Default().
 	Logger *slog.Logger
+}
+
+// Source brings tickets to a worker.
+type Source interface {
+	// Serve calls handle for the tickets of a queue, for up to slots of them at a time, until ctx ends, and gives those
+	// that are running some time to finish. handle returns a note of what it did, for people; after an error it gets
+	// the ticket again.
+	Serve(ctx context.Context, queue string, slots int, handle func(context.Context, jobs.Ticket) (note string, err error)) error
 }
 
 // Worker runs chunks. Create it with New, run it once with Run.
@@ -61,7 +62,7 @@ type Worker struct {
 
 	mu   sync.Mutex
 	runs map[*run]struct{}
-	all  sync.WaitGroup // handlers; asynq abandons those that outlast its shutdown
+	all  sync.WaitGroup // handlers; the source abandons those that outlast its time to drain
 }
 
 // New returns a worker, after testing its kernel and measuring its rate. A kernel that fails its test is replaced by
@@ -79,22 +80,29 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	name := fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8])
-	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}}
+	w := newWorker(cfg)
 	if err := kernel.SelfTest(cfg.Kernel); err != nil {
 		w.log.Error("kernel failed its self-test", "kernel", cfg.Kernel.Name(), "error", err)
 		cfg.Kernel = kernel.Generic{}
 		if err := kernel.SelfTest(cfg.Kernel); err != nil {
 			return nil, fmt.Errorf("worker: %w", err)
 		}
+		w.kernel.Store(&cfg.Kernel)
 	}
-	w.kernel.Store(&cfg.Kernel)
 	w.calibrate()
 	return w, nil
+}
+
+// newWorker returns a worker that has not tested its kernel, for a complete config.
+func newWorker(cfg Config) *Worker {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	name := fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8])
+	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}}
+	w.kernel.Store(&cfg.Kernel)
+	return w
 }
 
 // Run serves both queues until ctx ends; then it finishes the chunks that run, and returns when nothing of it is left.
@@ -110,45 +118,28 @@ func (w *Worker) Run(ctx context.Context) error {
 		helpers.Wait()
 	}()
 
-	servers := []*asynq.Server{
-		w.server(jobs.QueueInteractive, pollInteractive),
-		w.server(jobs.QueueBatch, pollBatch),
+	source := w.cfg.Source
+	if source == nil {
+		source = &asynqSource{client: w.cfg.Redis, log: w.log}
 	}
-	var started []*asynq.Server
-	var err error
-	for _, server := range servers {
-		if err = server.Start(asynq.HandlerFunc(w.handle)); err != nil {
-			err = fmt.Errorf("worker: start asynq server: %w", err)
-			break
+	w.log.Info("worker ready", "kernel", w.currentKernel().Name(), "slots", w.cfg.Concurrency, "rate", w.rate.get())
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	queues := []string{jobs.QueueInteractive, jobs.QueueBatch}
+	ended := make(chan error, len(queues))
+	for _, queue := range queues {
+		go func() { ended <- source.Serve(serving, queue, w.cfg.Concurrency, w.handle) }()
+	}
+	var failed error
+	for range queues { // one that fails ends the other
+		if err := <-ended; err != nil {
+			failed = errors.Join(failed, fmt.Errorf("worker: %w", err))
+			stopServing()
 		}
-		started = append(started, server)
 	}
-	if err == nil {
-		w.log.Info("worker ready", "kernel", w.currentKernel().Name(), "slots", w.cfg.Concurrency, "rate", w.rate.get())
-		<-ctx.Done()
-		w.log.Info("worker draining")
-	}
-	var stopping sync.WaitGroup
-	for _, server := range started {
-		stopping.Go(server.Shutdown)
-	}
-	stopping.Wait()
 	w.haltAll(errDrained)
 	w.all.Wait()
-	return err
-}
-
-func (w *Worker) server(queue string, poll time.Duration) *asynq.Server {
-	return asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
-		Concurrency:              w.cfg.Concurrency,
-		Queues:                   map[string]int{queue: 1},
-		TaskCheckInterval:        poll,
-		DelayedTaskCheckInterval: time.Second,
-		ShutdownTimeout:          drainTime,
-		RetryDelayFunc:           func(int, error, *asynq.Task) time.Duration { return time.Second },
-		Logger:                   asynqLogger{w.log.With("queue", queue)},
-		LogLevel:                 asynq.WarnLevel,
-	})
+	return failed
 }
 
 // heartbeat counts the worker into the fleet while it runs.
