@@ -326,6 +326,7 @@ type avx512Matcher struct {
 	groups   int
 	tables   [4][8][64]byte
 	sequence [3][64]byte // for avx512Sequence
+	pieces   [2][64]byte // for avx512Pieces
 	begins   uint32      // where the name can stand
 	needs    uint32      // how many characters of a hit match
 
@@ -343,6 +344,7 @@ const (
 	avx512NoFilter    avx512Filter = iota
 	avx512BySequence6              // three characters in a row, that begin before the last vector of codes
 	avx512BySequence7              // three characters in a row
+	avx512ByPieces                 // the first three characters in a row, or the next three
 	avx512ByFour5                  // four of five characters
 	avx512ByFour6
 	avx512ByFour7
@@ -356,6 +358,8 @@ func (v *avx512Matcher) begin(m *matcher) {
 		v.filter = avx512BySequence6
 	case m.bound == 0 && m.n >= 3:
 		v.filter = avx512BySequence7
+	case m.bound == 1 && m.n >= 6:
+		v.filter = avx512ByPieces
 	case m.bound >= 1 && m.bound <= 4 && m.n >= 4+m.bound:
 		v.filter = avx512ByFour5 + avx512Filter(m.bound) - 1
 	}
@@ -374,7 +378,10 @@ func (v *avx512Matcher) begin(m *matcher) {
 			for w := range 7 {
 				t[w][code] |= bits.RotateLeft8(bit, w)
 			}
-			if i < 3 {
+			switch {
+			case v.filter == avx512ByPieces && i < 6:
+				v.pieces[0][code] |= bit
+			case i < 3:
 				v.sequence[0][code] |= bit
 				v.sequence[1][code] |= bit << 3
 			}
@@ -385,7 +392,10 @@ func (v *avx512Matcher) begin(m *matcher) {
 		// Of the last vector, byte 3 of each candidate has no code.
 		for b := 3; b < len(t[7]); b += 4 {
 			t[7][b] |= bits.RotateLeft8(bit, 6)
-			if i < 3 {
+			switch {
+			case v.filter == avx512ByPieces && i < 6:
+				v.pieces[1][b] |= bit
+			case i < 3:
 				v.sequence[2][b] |= bit << 3
 			}
 		}
@@ -406,6 +416,8 @@ func (v *avx512Matcher) flag(h *avx512Hasher) {
 		avx512Sequence6(&v.sequence, digests, flags, avx512Batch)
 	case avx512BySequence7:
 		avx512Sequence7(&v.sequence, digests, flags, avx512Batch)
+	case avx512ByPieces:
+		avx512Pieces(&v.pieces, digests, flags, avx512Batch)
 	case avx512ByFour5:
 		avx512Filter5(&v.tables[0], v.begins, digests, flags, avx512Batch)
 	case avx512ByFour6:

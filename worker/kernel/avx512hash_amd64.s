@@ -413,7 +413,7 @@ TEXT ·avx512Step3x20(SB), NOSPLIT, $0-24
 	RET
 
 // func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·avx512Hash3x20(SB), NOSPLIT, $0-48
 	MOVQ table+0(FP), AX
 	MOVQ change+8(FP), CX
@@ -423,30 +423,6 @@ TEXT ·avx512Hash3x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 448(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 128(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -1102,6 +1078,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -1120,6 +1099,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -1137,6 +1119,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -1155,11 +1140,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -1178,6 +1169,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -1196,6 +1190,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 156(DX), Z14, Z10
@@ -1213,6 +1210,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 412(DX), Z16, Z16
@@ -1272,6 +1272,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -1290,6 +1293,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -1308,6 +1314,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 164(DX), Z10, Z10
@@ -1325,6 +1334,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 420(DX), Z24, Z24
@@ -1384,6 +1396,9 @@ rows:
 	VPADDD      Z17, Z25, Z23
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z16
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z1
 	VPADDD.BCST 424(DX), Z23, Z23
 	VPROLD      $0x1e, Z7, Z25
@@ -1402,6 +1417,9 @@ rows:
 	VPADDD      Z17, Z20, Z20
 	VPADDD      Z16, Z0, Z0
 	VPADDD      Z1, Z8, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD.BCST 680(DX), Z20, Z8
 	VPROLD      $0x1e, Z3, Z16
@@ -1419,6 +1437,9 @@ rows:
 	VPADDD      Z17, Z18, Z17
 	VPROLD      $0x05, Z1, Z18
 	VPADDD      Z4, Z14, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0x96, Z27, Z25, Z6
 	VPADDD.BCST 936(DX), Z17, Z14
 	VMOVDQU32   2624(AX), Z17
@@ -1437,7 +1458,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z14, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
@@ -1456,6 +1483,9 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z15, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z17, Z27, Z9
 	VPADDD      Z14, Z0, Z0
@@ -1473,6 +1503,9 @@ rows:
 	VPROLD      $0x05, Z0, Z27
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z17, Z12, Z12
 	VMOVDQU32   2752(AX), Z17
@@ -1491,11 +1524,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z27
 	VPADDD      Z6, Z12, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z21, Z15, Z1
 	VPADDD      Z17, Z19, Z12
 	VPADDD      Z14, Z6, Z6
 	VPROLD      $0x05, Z3, Z14
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -1514,6 +1553,9 @@ rows:
 	VPADDD      Z17, Z24, Z8
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z5, Z14
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -1532,6 +1574,9 @@ rows:
 	VMOVDQU32   2880(AX), Z17
 	VPADDD      Z17, Z21, Z18
 	VPADDD      Z14, Z4, Z4
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z7, Z14
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 176(DX), Z18, Z10
@@ -1549,7 +1594,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z26, Z24
 	VPADDD      Z14, Z6, Z6
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z3, Z14
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPTERNLOGD  $0xe8, Z25, Z16, Z1
 	VPADDD.BCST 432(DX), Z24, Z24
 	VPROLD      $0x1e, Z7, Z26
@@ -1568,6 +1619,9 @@ rows:
 	VPADDD      Z17, Z22, Z22
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPTERNLOGD  $0xe8, Z27, Z18, Z4
 	VPADDD.BCST 688(DX), Z22, Z9
 	VPROLD      $0x1e, Z3, Z14
@@ -1579,12 +1633,18 @@ rows:
 	VPADDD      Z24, Z11, Z11
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z21
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPTERNLOGD  $0xe8, Z16, Z10, Z2
 	VPADDD.BCST 148(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z23
 	VPADDD      Z17, Z20, Z17
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 944(DX), Z17, Z11
 	VMOVDQU32   3008(AX), Z17
@@ -1597,17 +1657,26 @@ rows:
 	VPADDD      Z24, Z12, Z12
 	VPADDD      Z21, Z3, Z3
 	VPADDD      Z20, Z2, Z2
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPTERNLOGD  $0xe8, Z18, Z15, Z5
 	VPADDD.BCST 276(BX), Z12, Z12
 	VPROLD      $0x1e, Z0, Z20
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z12, Z6
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPTERNLOGD  $0xe8, Z13, Z14, Z0
 	VPTERNLOGD  $0xe8, Z10, Z9, Z1
 	VPADDD      Z17, Z27, Z12
 	VPADDD      Z22, Z6, Z6
 	VPROLD      $0x05, Z3, Z22
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPROLD      $0x05, Z2, Z27
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -1615,6 +1684,9 @@ rows:
 	VMOVDQU32   3072(AX), Z24
 	VPADDD      Z24, Z16, Z16
 	VPADDD      Z25, Z5, Z5
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPTERNLOGD  $0xe8, Z26, Z23, Z7
 	VPADDD.BCST 404(BX), Z8, Z8
 	VPADDD.BCST 24(BX), Z16, Z16
@@ -1626,12 +1698,18 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z22, Z0, Z0
 	VPADDD      Z27, Z1, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
 	VPROLD      $0x1e, Z2, Z19
 	VPADDD      Z24, Z18, Z18
 	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPTERNLOGD  $0xe8, Z14, Z20, Z3
 	VPTERNLOGD  $0xe8, Z9, Z21, Z2
 	VPADDD.BCST 152(BX), Z18, Z18
@@ -1644,6 +1722,9 @@ rows:
 	VMOVDQU32   3136(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z13, Z3
 	VPADDD.BCST 28(BX), Z10, Z10
@@ -1661,6 +1742,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z21, Z19, Z1
 	VPADDD.BCST 156(BX), Z15, Z15
@@ -1695,6 +1779,9 @@ rows:
 	VPADDD.BCST 160(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z17, Z20, Z17
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z22, Z27, Z6
@@ -1713,6 +1800,9 @@ rows:
 	VPADDD.BCST 288(BX), Z12, Z11
 	VPROLD      $0x1e, Z0, Z12
 	VPADDD      Z20, Z2, Z2
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z18, Z16, Z0
@@ -1731,6 +1821,9 @@ rows:
 	VMOVDQU32   3328(AX), Z24
 	VPADDD      Z24, Z19, Z19
 	VPADDD      Z20, Z5, Z5
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 184(DX), Z19, Z8
@@ -1748,6 +1841,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z24, Z13, Z13
 	VPADDD      Z20, Z7, Z7
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 440(DX), Z13, Z13
@@ -1783,6 +1879,9 @@ rows:
 	VPADDD.BCST 164(BX), Z14, Z14
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z24, Z16, Z16
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z14, Z5
 	VPTERNLOGD  $0xe8, Z25, Z23, Z7
@@ -1801,6 +1900,9 @@ rows:
 	VPADDD.BCST 292(BX), Z26, Z26
 	VPROLD      $0x1e, Z3, Z27
 	VPADDD      Z1, Z9, Z1
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPTERNLOGD  $0xe8, Z19, Z13, Z4
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0xe8, Z22, Z20, Z3
@@ -1818,6 +1920,9 @@ rows:
 	VPADDD.BCST 420(BX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z17, Z4
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPTERNLOGD  $0xe8, Z23, Z29, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   3584(AX), Z12
@@ -1836,11 +1941,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z16, Z6
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPTERNLOGD  $0xe8, Z20, Z27, Z0
 	VPTERNLOGD  $0xe8, Z28, Z18, Z1
 	VPADDD      Z12, Z19, Z16
 	VPADDD      Z9, Z6, Z6
 	VPROLD      $0x05, Z3, Z9
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 44(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z16, Z5
 	VPROLD      $0x1e, Z7, Z16
@@ -1859,6 +1970,9 @@ rows:
 	VPADDD      Z12, Z23, Z8
 	VPADDD      Z9, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 172(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -1877,6 +1991,9 @@ rows:
 	VMOVDQU32   3712(AX), Z13
 	VPADDD      Z13, Z28, Z20
 	VPADDD      Z9, Z4, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 300(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z3, Z12, Z3
 	VPADDD.BCST 192(DX), Z20, Z12
@@ -1894,6 +2011,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z12
 	VPADDD      Z13, Z15, Z15
 	VPADDD      Z9, Z6, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 428(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0xe8, Z24, Z10, Z1
 	VPADDD.BCST 448(DX), Z15, Z15
@@ -1932,6 +2052,9 @@ rows:
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 48(BX)
 	VMOVDQU32   3840(AX), Z13
 	VPADDD      Z13, Z24, Z24
 	VPADDD      Z21, Z4, Z4
@@ -1951,6 +2074,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z23, Z15, Z0
 	VMOVDQU32   3904(AX), Z11
 	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 176(BX)
 	VPADDD      Z13, Z14, Z14
 	VPADDD      Z21, Z6, Z6
 	VPROLD      $0x05, Z3, Z21
@@ -1969,6 +2095,9 @@ rows:
 	VMOVDQU32   3520(AX), Z8
 	VPADDD      Z8, Z10, Z10
 	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 304(BX)
 	VPADDD      Z13, Z19, Z19
 	VPADDD      Z21, Z0, Z0
 	VPADDD      Z25, Z10, Z10
@@ -1986,6 +2115,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z8, Z20, Z19
 	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 432(BX)
 	VPADDD      Z13, Z23, Z13
 	VPTERNLOGD  $0xe8, Z9, Z28, Z2
 	VPADDD      Z22, Z19, Z19
@@ -2025,6 +2157,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0xe8, Z29, Z22, Z7
 	VPADDD      Z11, Z8, Z8
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 52(BX)
 	VPROLD      $0x05, Z2, Z11
 	VPADDD      Z20, Z5, Z5
 	VPROLD      $0x05, Z6, Z15
@@ -2043,6 +2178,9 @@ rows:
 	VPADDD      Z7, Z20, Z7
 	VPTERNLOGD  $0xe8, Z25, Z19, Z3
 	VPADDD      Z11, Z1, Z1
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 180(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z15, Z7, Z7
 	VPROLD      $0x05, Z0, Z11
@@ -2061,6 +2199,9 @@ rows:
 	VMOVDQU32   4160(AX), Z13
 	VPADDD      Z13, Z28, Z16
 	VPADDD      Z9, Z4, Z4
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 308(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z11, Z3, Z3
 	VPADDD.BCST 208(DX), Z16, Z11
@@ -2078,6 +2219,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z11
 	VPADDD      Z13, Z21, Z21
 	VPADDD      Z9, Z6, Z6
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 436(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z26, Z15, Z1
 	VPADDD.BCST 464(DX), Z21, Z21
@@ -2142,6 +2286,9 @@ rows:
 	VPADDD.BCST 468(DX), Z10, Z10
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z12, Z23, Z12
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPTERNLOGD  $0x96, Z11, Z8, Z1
 	VPADDD      Z5, Z10, Z5
 	VPTERNLOGD  $0x96, Z27, Z22, Z7
@@ -2160,6 +2307,9 @@ rows:
 	VPADDD.BCST 724(DX), Z18, Z18
 	VPROLD      $0x1e, Z3, Z26
 	VPADDD      Z1, Z15, Z1
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPTERNLOGD  $0x96, Z17, Z25, Z4
 	VPADDD      Z7, Z18, Z7
 	VPTERNLOGD  $0x96, Z9, Z20, Z3
@@ -2177,6 +2327,9 @@ rows:
 	VPADDD.BCST 980(DX), Z14, Z14
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z16, Z4
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
 	VPADDD      Z3, Z14, Z3
 	VMOVDQU32   4416(AX), Z14
@@ -2195,6 +2348,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z15, Z6
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPTERNLOGD  $0x96, Z20, Z26, Z0
 	VPTERNLOGD  $0x96, Z28, Z18, Z1
 	VPADDD      Z14, Z17, Z15
@@ -2204,6 +2360,9 @@ rows:
 	VPADDD      Z5, Z15, Z5
 	VPROLD      $0x1e, Z7, Z15
 	VPADDD      Z10, Z9, Z9
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VMOVDQU32   4480(AX), Z10
 	VPADDD      Z10, Z8, Z8
 	VPADDD      Z24, Z5, Z5
@@ -2223,6 +2382,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z12
 	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPADDD      Z10, Z25, Z22
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0x96, Z26, Z16, Z3
@@ -2241,6 +2403,9 @@ rows:
 	VMOVDQU32   4096(AX), Z14
 	VPADDD      Z14, Z28, Z22
 	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPADDD      Z10, Z29, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z17, Z22, Z17
@@ -2258,7 +2423,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z20
 	VPADDD      Z14, Z21, Z21
 	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPADDD      Z10, Z26, Z10
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPTERNLOGD  $0x96, Z19, Z24, Z1
 	VPADDD      Z28, Z21, Z21
 	VPROLD      $0x1e, Z7, Z26
@@ -2277,6 +2448,9 @@ rows:
 	VPADDD      Z14, Z23, Z21
 	VPXORD.BCST 988(DX), Z12, Z12
 	VPADDD      Z1, Z9, Z1
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z27, Z21, Z9
 	VPROLD      $0x1e, Z3, Z21
@@ -2288,12 +2462,18 @@ rows:
 	VPADDD      Z10, Z11, Z11
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPTERNLOGD  $0x96, Z24, Z20, Z2
 	VPADDD.BCST 188(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z14, Z16, Z14
 	VPROLD      $0x05, Z1, Z16
 	VPADDD      Z4, Z11, Z4
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPTERNLOGD  $0x96, Z25, Z26, Z6
 	VPADDD      Z12, Z14, Z11
 	VMOVDQU32   4672(AX), Z12
@@ -2306,12 +2486,18 @@ rows:
 	VPADDD      Z10, Z15, Z14
 	VPADDD      Z17, Z3, Z3
 	VPADDD      Z16, Z2, Z2
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPTERNLOGD  $0x96, Z22, Z18, Z5
 	VPADDD.BCST 316(BX), Z14, Z14
 	VPROLD      $0x1e, Z0, Z15
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z14, Z6
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPTERNLOGD  $0x96, Z29, Z21, Z0
 	VPTERNLOGD  $0x96, Z20, Z9, Z1
 	VPADDD      Z12, Z13, Z13
@@ -2324,6 +2510,9 @@ rows:
 	VMOVDQU32   4736(AX), Z10
 	VPADDD      Z10, Z24, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPTERNLOGD  $0x96, Z26, Z27, Z7
 	VPADDD.BCST 444(BX), Z8, Z8
 	VPADDD.BCST 64(BX), Z23, Z17
@@ -2341,6 +2530,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z10, Z22, Z19
 	VPADDD      Z24, Z7, Z7
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPTERNLOGD  $0x96, Z21, Z15, Z3
 	VPTERNLOGD  $0x96, Z9, Z16, Z2
 	VPADDD.BCST 192(BX), Z19, Z19
@@ -2380,6 +2572,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z13, Z22, Z7
 	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        72(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 72(BX)
 	VPROLD      $0x05, Z2, Z18
 	VPADDD      Z25, Z5, Z5
 	VPROLD      $0x05, Z6, Z21
@@ -2398,6 +2593,9 @@ rows:
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0x96, Z8, Z24, Z3
 	VPADDD      Z18, Z1, Z1
+	MOVL        328(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 200(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z18
@@ -2409,6 +2607,9 @@ rows:
 	VPADDD      Z25, Z11, Z11
 	VPROLD      $0x1e, Z6, Z19
 	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        76(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 76(BX)
 	VPROLD      $0x05, Z1, Z25
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
@@ -2416,6 +2617,9 @@ rows:
 	VMOVDQU32   4928(AX), Z11
 	VPADDD      Z11, Z16, Z15
 	VPADDD      Z9, Z4, Z4
+	MOVL        584(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 328(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z18, Z3, Z3
 	VPADDD.BCST 228(DX), Z15, Z15
@@ -2427,12 +2631,18 @@ rows:
 	VPADDD      Z26, Z13, Z13
 	VPROLD      $0x1e, Z0, Z15
 	VPADDD      Z25, Z2, Z2
+	MOVL        332(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 204(BX)
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z13, Z6
 	VPTERNLOGD  $0x96, Z24, Z27, Z0
 	VPROLD      $0x1e, Z1, Z13
 	VPADDD      Z11, Z23, Z23
 	VPADDD      Z9, Z6, Z6
+	MOVL        840(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 456(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z28, Z21, Z1
 	VPADDD.BCST 484(DX), Z23, Z23
@@ -2445,6 +2655,9 @@ rows:
 	VMOVDQU32   4992(AX), Z12
 	VPADDD      Z12, Z17, Z17
 	VPADDD      Z18, Z5, Z5
+	MOVL        588(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 332(BX)
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 72(BX), Z17, Z8
@@ -2462,6 +2675,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z12, Z20, Z20
 	VPADDD      Z18, Z7, Z7
+	MOVL        844(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 460(BX)
 	VPROLD      $0x05, Z0, Z18
 	VPTERNLOGD  $0x96, Z21, Z13, Z2
 	VPADDD.BCST 200(BX), Z20, Z20
@@ -3079,18 +3295,6 @@ TEXT ·avx512Hash3x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -3746,6 +3950,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -3764,6 +3971,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -3781,6 +3991,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -3799,11 +4012,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -3822,6 +4041,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -3840,6 +4062,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 92(DX), Z14, Z10
@@ -3857,6 +4082,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 348(DX), Z16, Z16
@@ -3916,6 +4144,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -3934,6 +4165,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -3952,6 +4186,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 100(DX), Z10, Z10
@@ -3969,6 +4206,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 356(DX), Z24, Z24
@@ -4087,6 +4327,9 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z13, Z5
 	VPROLD      $0x1e, Z7, Z13
@@ -4105,6 +4348,9 @@ rows:
 	VPADDD      Z17, Z27, Z26
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z7, Z26, Z7
 	VPROLD      $0x1e, Z3, Z9
@@ -4122,6 +4368,9 @@ rows:
 	VPADDD      Z17, Z12, Z12
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z22, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   2816(AX), Z12
@@ -4140,11 +4389,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z17, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z14, Z23, Z1
 	VPADDD      Z12, Z19, Z17
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z19
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z20
 	VPADDD      Z5, Z17, Z5
 	VPROLD      $0x1e, Z7, Z17
@@ -4163,6 +4418,9 @@ rows:
 	VPADDD      Z12, Z24, Z8
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z20, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -4181,6 +4439,9 @@ rows:
 	VMOVDQU32   2944(AX), Z12
 	VPADDD      Z12, Z14, Z14
 	VPADDD      Z16, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 116(DX), Z14, Z10
@@ -4198,6 +4459,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z25, Z19, Z1
 	VPADDD.BCST 372(DX), Z15, Z15
@@ -4232,6 +4496,9 @@ rows:
 	VPADDD.BCST 144(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z22, Z12
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z20, Z24, Z6
@@ -4251,6 +4518,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z18
 	VMOVDQU32   3136(AX), Z22
 	VPXORD.BCST 120(DX), Z22, Z25
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z28
 	VPADDD      Z6, Z17, Z6
 	VPTERNLOGD  $0xe8, Z13, Z16, Z0
@@ -4269,6 +4539,9 @@ rows:
 	VMOVDQU32   2752(AX), Z28
 	VPADDD      Z28, Z19, Z19
 	VPXORD.BCST 376(DX), Z22, Z29
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z25, Z19, Z8
@@ -4286,6 +4559,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z20
 	VPADDD      Z28, Z14, Z14
 	VPXORD.BCST 632(DX), Z22, Z25
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0xe8, Z9, Z17, Z2
 	VPADDD      Z29, Z14, Z14
@@ -4354,6 +4630,9 @@ rows:
 	VPADDD      Z23, Z11, Z11
 	VPROLD      $0x1e, Z6, Z18
 	VPADDD.BCST 404(BX), Z12, Z12
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z29, Z30, Z6
@@ -4372,6 +4651,9 @@ rows:
 	VPADDD      Z25, Z17, Z12
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z23, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z12, Z6
 	VPTERNLOGD  $0xe8, Z24, Z27, Z0
@@ -4390,6 +4672,9 @@ rows:
 	VMOVDQU32   3392(AX), Z10
 	VPADDD      Z10, Z20, Z19
 	VPADDD      Z21, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 132(DX), Z19, Z8
@@ -4407,6 +4692,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z10, Z15, Z15
 	VPADDD      Z20, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z22, Z12, Z2
 	VPADDD.BCST 388(DX), Z15, Z15
@@ -4601,6 +4889,9 @@ rows:
 	VPADDD      Z4, Z12, Z4
 	VPTERNLOGD  $0xe8, Z27, Z30, Z6
 	VPADDD      Z3, Z13, Z3
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VMOVDQU32   3840(AX), Z12
 	VPADDD      Z12, Z15, Z13
 	VPADDD      Z10, Z4, Z4
@@ -4620,6 +4911,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z24, Z26, Z0
 	VMOVDQU32   3904(AX), Z13
 	VPXORD.BCST 156(DX), Z13, Z22
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPADDD      Z12, Z9, Z9
 	VPADDD      Z10, Z6, Z6
 	VPROLD      $0x05, Z3, Z10
@@ -4638,6 +4932,9 @@ rows:
 	VMOVDQU32   2752(AX), Z8
 	VPADDD      Z8, Z14, Z14
 	VPXORD.BCST 412(DX), Z13, Z19
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPADDD      Z12, Z27, Z21
 	VPADDD      Z10, Z0, Z0
 	VPADDD      Z22, Z14, Z10
@@ -4655,6 +4952,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z8, Z25, Z21
 	VPXORD.BCST 668(DX), Z13, Z25
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPADDD      Z12, Z24, Z12
 	VPTERNLOGD  $0xe8, Z20, Z23, Z2
 	VPADDD      Z19, Z21, Z19
@@ -4816,6 +5116,9 @@ rows:
 	VPADDD.BCST 428(DX), Z20, Z20
 	VPROLD      $0x1e, Z7, Z30
 	VPADDD      Z8, Z26, Z8
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPTERNLOGD  $0x96, Z27, Z14, Z1
 	VPADDD      Z5, Z20, Z5
 	VPTERNLOGD  $0x96, Z28, Z22, Z7
@@ -4834,6 +5137,9 @@ rows:
 	VPADDD.BCST 684(DX), Z17, Z17
 	VPROLD      $0x1e, Z3, Z25
 	VPADDD      Z1, Z9, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z4
 	VPADDD      Z7, Z17, Z7
 	VPTERNLOGD  $0x96, Z23, Z21, Z3
@@ -4851,6 +5157,9 @@ rows:
 	VPADDD.BCST 940(DX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z15, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPTERNLOGD  $0x96, Z22, Z30, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   4416(AX), Z12
@@ -4869,6 +5178,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z15, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPTERNLOGD  $0x96, Z21, Z25, Z0
 	VPTERNLOGD  $0x96, Z29, Z17, Z1
 	VPADDD      Z12, Z11, Z11
@@ -4878,6 +5190,9 @@ rows:
 	VPADDD      Z5, Z11, Z5
 	VPROLD      $0x1e, Z7, Z11
 	VPADDD      Z8, Z23, Z8
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   4480(AX), Z23
 	VPADDD      Z23, Z14, Z14
 	VPADDD      Z26, Z5, Z5
@@ -4897,6 +5212,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z10
 	VPXORD.BCST 180(DX), Z10, Z15
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z23, Z19, Z19
 	VPADDD      Z26, Z7, Z7
 	VPTERNLOGD  $0x96, Z25, Z20, Z3
@@ -4915,6 +5233,9 @@ rows:
 	VMOVDQU32   4096(AX), Z12
 	VPADDD      Z12, Z29, Z21
 	VPXORD.BCST 436(DX), Z10, Z28
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z23, Z30, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z15, Z21, Z15
@@ -4932,6 +5253,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z12, Z16, Z16
 	VPXORD.BCST 692(DX), Z10, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z23, Z25, Z23
 	VPTERNLOGD  $0x96, Z24, Z22, Z1
 	VPADDD      Z28, Z16, Z16
@@ -4966,6 +5290,9 @@ rows:
 	VPADDD.BCST 164(BX), Z13, Z13
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z20, Z12
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z26, Z25, Z6
@@ -4985,6 +5312,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z13
 	VMOVDQU32   4736(AX), Z15
 	VPXORD.BCST 184(DX), Z15, Z20
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0x96, Z29, Z18, Z0
@@ -5003,6 +5333,9 @@ rows:
 	VMOVDQU32   4096(AX), Z24
 	VPADDD      Z24, Z22, Z22
 	VPXORD.BCST 440(DX), Z15, Z28
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z20, Z22, Z8
@@ -5020,6 +5353,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z24, Z21, Z21
 	VPXORD.BCST 696(DX), Z15, Z23
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0x96, Z9, Z11, Z2
 	VPADDD      Z28, Z21, Z21
@@ -5784,7 +6120,7 @@ TEXT ·avx512Step4x20(SB), NOSPLIT, $0-24
 	RET
 
 // func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·avx512Hash4x20(SB), NOSPLIT, $0-48
 	MOVQ table+0(FP), AX
 	MOVQ change+8(FP), CX
@@ -5794,30 +6130,6 @@ TEXT ·avx512Hash4x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 448(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 128(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -6473,6 +6785,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -6491,6 +6806,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -6508,6 +6826,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -6526,11 +6847,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -6549,6 +6876,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -6567,6 +6897,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 156(DX), Z14, Z10
@@ -6584,6 +6917,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 412(DX), Z16, Z16
@@ -6643,6 +6979,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -6661,6 +7000,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -6679,6 +7021,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 164(DX), Z10, Z10
@@ -6696,6 +7041,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 420(DX), Z24, Z24
@@ -6755,6 +7103,9 @@ rows:
 	VPADDD      Z17, Z25, Z23
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z16
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z1
 	VPADDD.BCST 424(DX), Z23, Z23
 	VPROLD      $0x1e, Z7, Z25
@@ -6773,6 +7124,9 @@ rows:
 	VPADDD      Z17, Z20, Z20
 	VPADDD      Z16, Z0, Z0
 	VPADDD      Z1, Z8, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD.BCST 680(DX), Z20, Z8
 	VPROLD      $0x1e, Z3, Z16
@@ -6790,6 +7144,9 @@ rows:
 	VPADDD      Z17, Z18, Z17
 	VPROLD      $0x05, Z1, Z18
 	VPADDD      Z4, Z14, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0x96, Z27, Z25, Z6
 	VPADDD.BCST 936(DX), Z17, Z14
 	VMOVDQU32   2624(AX), Z17
@@ -6808,7 +7165,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z14, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
@@ -6827,6 +7190,9 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z15, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z17, Z27, Z9
 	VPADDD      Z14, Z0, Z0
@@ -6844,6 +7210,9 @@ rows:
 	VPROLD      $0x05, Z0, Z27
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z17, Z12, Z12
 	VMOVDQU32   2752(AX), Z17
@@ -6862,11 +7231,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z27
 	VPADDD      Z6, Z12, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z21, Z15, Z1
 	VPADDD      Z17, Z19, Z12
 	VPADDD      Z14, Z6, Z6
 	VPROLD      $0x05, Z3, Z14
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -6885,6 +7260,9 @@ rows:
 	VPADDD      Z17, Z24, Z8
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z5, Z14
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -6903,6 +7281,9 @@ rows:
 	VMOVDQU32   2880(AX), Z17
 	VPADDD      Z17, Z21, Z18
 	VPADDD      Z14, Z4, Z4
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z7, Z14
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 176(DX), Z18, Z10
@@ -6920,7 +7301,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z26, Z24
 	VPADDD      Z14, Z6, Z6
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z3, Z14
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPTERNLOGD  $0xe8, Z25, Z16, Z1
 	VPADDD.BCST 432(DX), Z24, Z24
 	VPROLD      $0x1e, Z7, Z26
@@ -6939,6 +7326,9 @@ rows:
 	VPADDD      Z17, Z22, Z22
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPTERNLOGD  $0xe8, Z27, Z18, Z4
 	VPADDD.BCST 688(DX), Z22, Z9
 	VPROLD      $0x1e, Z3, Z14
@@ -6950,12 +7340,18 @@ rows:
 	VPADDD      Z24, Z11, Z11
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z21
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPTERNLOGD  $0xe8, Z16, Z10, Z2
 	VPADDD.BCST 148(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z23
 	VPADDD      Z17, Z20, Z17
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 944(DX), Z17, Z11
 	VMOVDQU32   3008(AX), Z17
@@ -6968,17 +7364,26 @@ rows:
 	VPADDD      Z24, Z12, Z12
 	VPADDD      Z21, Z3, Z3
 	VPADDD      Z20, Z2, Z2
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPTERNLOGD  $0xe8, Z18, Z15, Z5
 	VPADDD.BCST 276(BX), Z12, Z12
 	VPROLD      $0x1e, Z0, Z20
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z12, Z6
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPTERNLOGD  $0xe8, Z13, Z14, Z0
 	VPTERNLOGD  $0xe8, Z10, Z9, Z1
 	VPADDD      Z17, Z27, Z12
 	VPADDD      Z22, Z6, Z6
 	VPROLD      $0x05, Z3, Z22
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPROLD      $0x05, Z2, Z27
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -6986,6 +7391,9 @@ rows:
 	VMOVDQU32   3072(AX), Z24
 	VPADDD      Z24, Z16, Z16
 	VPADDD      Z25, Z5, Z5
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPTERNLOGD  $0xe8, Z26, Z23, Z7
 	VPADDD.BCST 404(BX), Z8, Z8
 	VPADDD.BCST 24(BX), Z16, Z16
@@ -6997,12 +7405,18 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z22, Z0, Z0
 	VPADDD      Z27, Z1, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
 	VPROLD      $0x1e, Z2, Z19
 	VPADDD      Z24, Z18, Z18
 	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPTERNLOGD  $0xe8, Z14, Z20, Z3
 	VPTERNLOGD  $0xe8, Z9, Z21, Z2
 	VPADDD.BCST 152(BX), Z18, Z18
@@ -7015,6 +7429,9 @@ rows:
 	VMOVDQU32   3136(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z13, Z3
 	VPADDD.BCST 28(BX), Z10, Z10
@@ -7032,6 +7449,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z21, Z19, Z1
 	VPADDD.BCST 156(BX), Z15, Z15
@@ -7066,6 +7486,9 @@ rows:
 	VPADDD.BCST 160(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z17, Z20, Z17
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z22, Z27, Z6
@@ -7084,6 +7507,9 @@ rows:
 	VPADDD.BCST 288(BX), Z12, Z11
 	VPROLD      $0x1e, Z0, Z12
 	VPADDD      Z20, Z2, Z2
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z18, Z16, Z0
@@ -7102,6 +7528,9 @@ rows:
 	VMOVDQU32   3328(AX), Z24
 	VPADDD      Z24, Z19, Z19
 	VPADDD      Z20, Z5, Z5
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 184(DX), Z19, Z8
@@ -7119,6 +7548,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z24, Z13, Z13
 	VPADDD      Z20, Z7, Z7
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 440(DX), Z13, Z13
@@ -7154,6 +7586,9 @@ rows:
 	VPADDD.BCST 164(BX), Z14, Z14
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z24, Z16, Z16
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z14, Z5
 	VPTERNLOGD  $0xe8, Z25, Z23, Z7
@@ -7172,6 +7607,9 @@ rows:
 	VPADDD.BCST 292(BX), Z26, Z26
 	VPROLD      $0x1e, Z3, Z27
 	VPADDD      Z1, Z9, Z1
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPTERNLOGD  $0xe8, Z19, Z13, Z4
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0xe8, Z22, Z20, Z3
@@ -7189,6 +7627,9 @@ rows:
 	VPADDD.BCST 420(BX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z17, Z4
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPTERNLOGD  $0xe8, Z23, Z29, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   3584(AX), Z12
@@ -7207,11 +7648,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z16, Z6
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPTERNLOGD  $0xe8, Z20, Z27, Z0
 	VPTERNLOGD  $0xe8, Z28, Z18, Z1
 	VPADDD      Z12, Z19, Z16
 	VPADDD      Z9, Z6, Z6
 	VPROLD      $0x05, Z3, Z9
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 44(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z16, Z5
 	VPROLD      $0x1e, Z7, Z16
@@ -7230,6 +7677,9 @@ rows:
 	VPADDD      Z12, Z23, Z8
 	VPADDD      Z9, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 172(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -7248,6 +7698,9 @@ rows:
 	VMOVDQU32   3712(AX), Z13
 	VPADDD      Z13, Z28, Z20
 	VPADDD      Z9, Z4, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 300(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z3, Z12, Z3
 	VPADDD.BCST 192(DX), Z20, Z12
@@ -7265,6 +7718,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z12
 	VPADDD      Z13, Z15, Z15
 	VPADDD      Z9, Z6, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 428(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0xe8, Z24, Z10, Z1
 	VPADDD.BCST 448(DX), Z15, Z15
@@ -7303,6 +7759,9 @@ rows:
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 48(BX)
 	VMOVDQU32   3840(AX), Z13
 	VPADDD      Z13, Z24, Z24
 	VPADDD      Z21, Z4, Z4
@@ -7322,6 +7781,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z23, Z15, Z0
 	VMOVDQU32   3904(AX), Z11
 	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 176(BX)
 	VPADDD      Z13, Z14, Z14
 	VPADDD      Z21, Z6, Z6
 	VPROLD      $0x05, Z3, Z21
@@ -7340,6 +7802,9 @@ rows:
 	VMOVDQU32   3520(AX), Z8
 	VPADDD      Z8, Z10, Z10
 	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 304(BX)
 	VPADDD      Z13, Z19, Z19
 	VPADDD      Z21, Z0, Z0
 	VPADDD      Z25, Z10, Z10
@@ -7357,6 +7822,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z8, Z20, Z19
 	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 432(BX)
 	VPADDD      Z13, Z23, Z13
 	VPTERNLOGD  $0xe8, Z9, Z28, Z2
 	VPADDD      Z22, Z19, Z19
@@ -7396,6 +7864,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0xe8, Z29, Z22, Z7
 	VPADDD      Z11, Z8, Z8
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 52(BX)
 	VPROLD      $0x05, Z2, Z11
 	VPADDD      Z20, Z5, Z5
 	VPROLD      $0x05, Z6, Z15
@@ -7414,6 +7885,9 @@ rows:
 	VPADDD      Z7, Z20, Z7
 	VPTERNLOGD  $0xe8, Z25, Z19, Z3
 	VPADDD      Z11, Z1, Z1
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 180(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z15, Z7, Z7
 	VPROLD      $0x05, Z0, Z11
@@ -7432,6 +7906,9 @@ rows:
 	VMOVDQU32   4160(AX), Z13
 	VPADDD      Z13, Z28, Z16
 	VPADDD      Z9, Z4, Z4
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 308(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z11, Z3, Z3
 	VPADDD.BCST 208(DX), Z16, Z11
@@ -7449,6 +7926,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z11
 	VPADDD      Z13, Z21, Z21
 	VPADDD      Z9, Z6, Z6
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 436(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z26, Z15, Z1
 	VPADDD.BCST 464(DX), Z21, Z21
@@ -7513,6 +7993,9 @@ rows:
 	VPADDD.BCST 468(DX), Z10, Z10
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z12, Z23, Z12
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPTERNLOGD  $0x96, Z11, Z8, Z1
 	VPADDD      Z5, Z10, Z5
 	VPTERNLOGD  $0x96, Z27, Z22, Z7
@@ -7531,6 +8014,9 @@ rows:
 	VPADDD.BCST 724(DX), Z18, Z18
 	VPROLD      $0x1e, Z3, Z26
 	VPADDD      Z1, Z15, Z1
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPTERNLOGD  $0x96, Z17, Z25, Z4
 	VPADDD      Z7, Z18, Z7
 	VPTERNLOGD  $0x96, Z9, Z20, Z3
@@ -7548,6 +8034,9 @@ rows:
 	VPADDD.BCST 980(DX), Z14, Z14
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z16, Z4
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
 	VPADDD      Z3, Z14, Z3
 	VMOVDQU32   4416(AX), Z14
@@ -7566,6 +8055,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z15, Z6
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPTERNLOGD  $0x96, Z20, Z26, Z0
 	VPTERNLOGD  $0x96, Z28, Z18, Z1
 	VPADDD      Z14, Z17, Z15
@@ -7575,6 +8067,9 @@ rows:
 	VPADDD      Z5, Z15, Z5
 	VPROLD      $0x1e, Z7, Z15
 	VPADDD      Z10, Z9, Z9
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VMOVDQU32   4480(AX), Z10
 	VPADDD      Z10, Z8, Z8
 	VPADDD      Z24, Z5, Z5
@@ -7594,6 +8089,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z12
 	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPADDD      Z10, Z25, Z22
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0x96, Z26, Z16, Z3
@@ -7612,6 +8110,9 @@ rows:
 	VMOVDQU32   4096(AX), Z14
 	VPADDD      Z14, Z28, Z22
 	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPADDD      Z10, Z29, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z17, Z22, Z17
@@ -7629,7 +8130,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z20
 	VPADDD      Z14, Z21, Z21
 	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPADDD      Z10, Z26, Z10
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPTERNLOGD  $0x96, Z19, Z24, Z1
 	VPADDD      Z28, Z21, Z21
 	VPROLD      $0x1e, Z7, Z26
@@ -7648,6 +8155,9 @@ rows:
 	VPADDD      Z14, Z23, Z21
 	VPXORD.BCST 988(DX), Z12, Z12
 	VPADDD      Z1, Z9, Z1
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z27, Z21, Z9
 	VPROLD      $0x1e, Z3, Z21
@@ -7659,12 +8169,18 @@ rows:
 	VPADDD      Z10, Z11, Z11
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPTERNLOGD  $0x96, Z24, Z20, Z2
 	VPADDD.BCST 188(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z14, Z16, Z14
 	VPROLD      $0x05, Z1, Z16
 	VPADDD      Z4, Z11, Z4
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPTERNLOGD  $0x96, Z25, Z26, Z6
 	VPADDD      Z12, Z14, Z11
 	VMOVDQU32   4672(AX), Z12
@@ -7677,12 +8193,18 @@ rows:
 	VPADDD      Z10, Z15, Z14
 	VPADDD      Z17, Z3, Z3
 	VPADDD      Z16, Z2, Z2
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPTERNLOGD  $0x96, Z22, Z18, Z5
 	VPADDD.BCST 316(BX), Z14, Z14
 	VPROLD      $0x1e, Z0, Z15
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z14, Z6
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPTERNLOGD  $0x96, Z29, Z21, Z0
 	VPTERNLOGD  $0x96, Z20, Z9, Z1
 	VPADDD      Z12, Z13, Z13
@@ -7695,6 +8217,9 @@ rows:
 	VMOVDQU32   4736(AX), Z10
 	VPADDD      Z10, Z24, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPTERNLOGD  $0x96, Z26, Z27, Z7
 	VPADDD.BCST 444(BX), Z8, Z8
 	VPADDD.BCST 64(BX), Z23, Z17
@@ -7712,6 +8237,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z10, Z22, Z19
 	VPADDD      Z24, Z7, Z7
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPTERNLOGD  $0x96, Z21, Z15, Z3
 	VPTERNLOGD  $0x96, Z9, Z16, Z2
 	VPADDD.BCST 192(BX), Z19, Z19
@@ -7751,6 +8279,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z13, Z22, Z7
 	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        72(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 72(BX)
 	VPROLD      $0x05, Z2, Z18
 	VPADDD      Z25, Z5, Z5
 	VPROLD      $0x05, Z6, Z21
@@ -7769,6 +8300,9 @@ rows:
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0x96, Z8, Z24, Z3
 	VPADDD      Z18, Z1, Z1
+	MOVL        328(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 200(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z18
@@ -7780,6 +8314,9 @@ rows:
 	VPADDD      Z25, Z11, Z11
 	VPROLD      $0x1e, Z6, Z19
 	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        76(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 76(BX)
 	VPROLD      $0x05, Z1, Z25
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
@@ -7787,6 +8324,9 @@ rows:
 	VMOVDQU32   4928(AX), Z11
 	VPADDD      Z11, Z16, Z15
 	VPADDD      Z9, Z4, Z4
+	MOVL        584(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 328(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z18, Z3, Z3
 	VPADDD.BCST 228(DX), Z15, Z15
@@ -7798,12 +8338,18 @@ rows:
 	VPADDD      Z26, Z13, Z13
 	VPROLD      $0x1e, Z0, Z15
 	VPADDD      Z25, Z2, Z2
+	MOVL        332(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 204(BX)
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z13, Z6
 	VPTERNLOGD  $0x96, Z24, Z27, Z0
 	VPROLD      $0x1e, Z1, Z13
 	VPADDD      Z11, Z23, Z23
 	VPADDD      Z9, Z6, Z6
+	MOVL        840(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 456(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z28, Z21, Z1
 	VPADDD.BCST 484(DX), Z23, Z23
@@ -7816,6 +8362,9 @@ rows:
 	VMOVDQU32   4992(AX), Z12
 	VPADDD      Z12, Z17, Z17
 	VPADDD      Z18, Z5, Z5
+	MOVL        588(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 332(BX)
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 72(BX), Z17, Z8
@@ -7833,6 +8382,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z12, Z20, Z20
 	VPADDD      Z18, Z7, Z7
+	MOVL        844(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 460(BX)
 	VPROLD      $0x05, Z0, Z18
 	VPTERNLOGD  $0x96, Z21, Z13, Z2
 	VPADDD.BCST 200(BX), Z20, Z20
@@ -8450,18 +9002,6 @@ TEXT ·avx512Hash4x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -9117,6 +9657,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -9135,6 +9678,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -9152,6 +9698,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -9170,11 +9719,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -9193,6 +9748,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -9211,6 +9769,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 92(DX), Z14, Z10
@@ -9228,6 +9789,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 348(DX), Z16, Z16
@@ -9287,6 +9851,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -9305,6 +9872,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -9323,6 +9893,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 100(DX), Z10, Z10
@@ -9340,6 +9913,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 356(DX), Z24, Z24
@@ -9458,6 +10034,9 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z13, Z5
 	VPROLD      $0x1e, Z7, Z13
@@ -9476,6 +10055,9 @@ rows:
 	VPADDD      Z17, Z27, Z26
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z7, Z26, Z7
 	VPROLD      $0x1e, Z3, Z9
@@ -9493,6 +10075,9 @@ rows:
 	VPADDD      Z17, Z12, Z12
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z22, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   2816(AX), Z12
@@ -9511,11 +10096,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z17, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z14, Z23, Z1
 	VPADDD      Z12, Z19, Z17
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z19
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z20
 	VPADDD      Z5, Z17, Z5
 	VPROLD      $0x1e, Z7, Z17
@@ -9534,6 +10125,9 @@ rows:
 	VPADDD      Z12, Z24, Z8
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z20, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -9552,6 +10146,9 @@ rows:
 	VMOVDQU32   2944(AX), Z12
 	VPADDD      Z12, Z14, Z14
 	VPADDD      Z16, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 116(DX), Z14, Z10
@@ -9569,6 +10166,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z25, Z19, Z1
 	VPADDD.BCST 372(DX), Z15, Z15
@@ -9603,6 +10203,9 @@ rows:
 	VPADDD.BCST 144(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z22, Z12
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z20, Z24, Z6
@@ -9622,6 +10225,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z18
 	VMOVDQU32   3136(AX), Z22
 	VPXORD.BCST 120(DX), Z22, Z25
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z28
 	VPADDD      Z6, Z17, Z6
 	VPTERNLOGD  $0xe8, Z13, Z16, Z0
@@ -9640,6 +10246,9 @@ rows:
 	VMOVDQU32   2752(AX), Z28
 	VPADDD      Z28, Z19, Z19
 	VPXORD.BCST 376(DX), Z22, Z29
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z25, Z19, Z8
@@ -9657,6 +10266,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z20
 	VPADDD      Z28, Z14, Z14
 	VPXORD.BCST 632(DX), Z22, Z25
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0xe8, Z9, Z17, Z2
 	VPADDD      Z29, Z14, Z14
@@ -9725,6 +10337,9 @@ rows:
 	VPADDD      Z23, Z11, Z11
 	VPROLD      $0x1e, Z6, Z18
 	VPADDD.BCST 404(BX), Z12, Z12
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z29, Z30, Z6
@@ -9743,6 +10358,9 @@ rows:
 	VPADDD      Z25, Z17, Z12
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z23, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z12, Z6
 	VPTERNLOGD  $0xe8, Z24, Z27, Z0
@@ -9761,6 +10379,9 @@ rows:
 	VMOVDQU32   3392(AX), Z10
 	VPADDD      Z10, Z20, Z19
 	VPADDD      Z21, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 132(DX), Z19, Z8
@@ -9778,6 +10399,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z10, Z15, Z15
 	VPADDD      Z20, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z22, Z12, Z2
 	VPADDD.BCST 388(DX), Z15, Z15
@@ -9972,6 +10596,9 @@ rows:
 	VPADDD      Z4, Z12, Z4
 	VPTERNLOGD  $0xe8, Z27, Z30, Z6
 	VPADDD      Z3, Z13, Z3
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VMOVDQU32   3840(AX), Z12
 	VPADDD      Z12, Z15, Z13
 	VPADDD      Z10, Z4, Z4
@@ -9991,6 +10618,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z24, Z26, Z0
 	VMOVDQU32   3904(AX), Z13
 	VPXORD.BCST 156(DX), Z13, Z22
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPADDD      Z12, Z9, Z9
 	VPADDD      Z10, Z6, Z6
 	VPROLD      $0x05, Z3, Z10
@@ -10009,6 +10639,9 @@ rows:
 	VMOVDQU32   2752(AX), Z8
 	VPADDD      Z8, Z14, Z14
 	VPXORD.BCST 412(DX), Z13, Z19
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPADDD      Z12, Z27, Z21
 	VPADDD      Z10, Z0, Z0
 	VPADDD      Z22, Z14, Z10
@@ -10026,6 +10659,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z8, Z25, Z21
 	VPXORD.BCST 668(DX), Z13, Z25
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPADDD      Z12, Z24, Z12
 	VPTERNLOGD  $0xe8, Z20, Z23, Z2
 	VPADDD      Z19, Z21, Z19
@@ -10187,6 +10823,9 @@ rows:
 	VPADDD.BCST 428(DX), Z20, Z20
 	VPROLD      $0x1e, Z7, Z30
 	VPADDD      Z8, Z26, Z8
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPTERNLOGD  $0x96, Z27, Z14, Z1
 	VPADDD      Z5, Z20, Z5
 	VPTERNLOGD  $0x96, Z28, Z22, Z7
@@ -10205,6 +10844,9 @@ rows:
 	VPADDD.BCST 684(DX), Z17, Z17
 	VPROLD      $0x1e, Z3, Z25
 	VPADDD      Z1, Z9, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z4
 	VPADDD      Z7, Z17, Z7
 	VPTERNLOGD  $0x96, Z23, Z21, Z3
@@ -10222,6 +10864,9 @@ rows:
 	VPADDD.BCST 940(DX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z15, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPTERNLOGD  $0x96, Z22, Z30, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   4416(AX), Z12
@@ -10240,6 +10885,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z15, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPTERNLOGD  $0x96, Z21, Z25, Z0
 	VPTERNLOGD  $0x96, Z29, Z17, Z1
 	VPADDD      Z12, Z11, Z11
@@ -10249,6 +10897,9 @@ rows:
 	VPADDD      Z5, Z11, Z5
 	VPROLD      $0x1e, Z7, Z11
 	VPADDD      Z8, Z23, Z8
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   4480(AX), Z23
 	VPADDD      Z23, Z14, Z14
 	VPADDD      Z26, Z5, Z5
@@ -10268,6 +10919,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z10
 	VPXORD.BCST 180(DX), Z10, Z15
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z23, Z19, Z19
 	VPADDD      Z26, Z7, Z7
 	VPTERNLOGD  $0x96, Z25, Z20, Z3
@@ -10286,6 +10940,9 @@ rows:
 	VMOVDQU32   4096(AX), Z12
 	VPADDD      Z12, Z29, Z21
 	VPXORD.BCST 436(DX), Z10, Z28
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z23, Z30, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z15, Z21, Z15
@@ -10303,6 +10960,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z12, Z16, Z16
 	VPXORD.BCST 692(DX), Z10, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z23, Z25, Z23
 	VPTERNLOGD  $0x96, Z24, Z22, Z1
 	VPADDD      Z28, Z16, Z16
@@ -10337,6 +10997,9 @@ rows:
 	VPADDD.BCST 164(BX), Z13, Z13
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z20, Z12
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z26, Z25, Z6
@@ -10356,6 +11019,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z13
 	VMOVDQU32   4736(AX), Z15
 	VPXORD.BCST 184(DX), Z15, Z20
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0x96, Z29, Z18, Z0
@@ -10374,6 +11040,9 @@ rows:
 	VMOVDQU32   4096(AX), Z24
 	VPADDD      Z24, Z22, Z22
 	VPXORD.BCST 440(DX), Z15, Z28
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z20, Z22, Z8
@@ -10391,6 +11060,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z24, Z21, Z21
 	VPXORD.BCST 696(DX), Z15, Z23
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0x96, Z9, Z11, Z2
 	VPADDD      Z28, Z21, Z21
@@ -11098,7 +11770,7 @@ TEXT ·avx512Step5x20(SB), NOSPLIT, $0-24
 	RET
 
 // func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·avx512Hash5x20(SB), NOSPLIT, $0-48
 	MOVQ table+0(FP), AX
 	MOVQ change+8(FP), CX
@@ -11108,30 +11780,6 @@ TEXT ·avx512Hash5x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 448(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 128(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -11791,6 +12439,9 @@ rows:
 	VPROLD      $0x05, Z5, Z23
 	VPADDD      Z7, Z10, Z7
 	VPROLD      $0x1e, Z3, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z17, Z2
 	VPADDD.BCST 408(DX), Z9, Z9
 	VPADDD      Z22, Z7, Z7
@@ -11809,6 +12460,9 @@ rows:
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z16, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z12, Z5
 	VPADDD.BCST 664(DX), Z14, Z14
 	VPADDD      Z25, Z3, Z3
@@ -11827,6 +12481,9 @@ rows:
 	VMOVDQU32   1728(AX), Z27
 	VPADDD      Z27, Z11, Z11
 	VPADDD      Z22, Z5, Z5
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z24, Z9, Z7
 	VPADDD.BCST 920(DX), Z15, Z15
 	VPADDD.BCST 156(DX), Z11, Z11
@@ -11844,6 +12501,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z21
 	VPADDD      Z27, Z13, Z13
 	VPADDD      Z28, Z7, Z7
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z14, Z3
 	VPTERNLOGD  $0x96, Z20, Z16, Z2
 	VPADDD.BCST 412(DX), Z13, Z13
@@ -11870,6 +12530,9 @@ rows:
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z14, Z11, Z0
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z13, Z12, Z12
 	VPADDD      Z15, Z6, Z6
@@ -11887,6 +12550,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z10, Z0
 	VPADDD      Z1, Z12, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x1e, Z4, Z10
 	VPADDD      Z13, Z9, Z9
 	VPADDD      Z15, Z0, Z0
@@ -11904,6 +12570,9 @@ rows:
 	VPROLD      $0x05, Z0, Z18
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z9, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x1e, Z6, Z9
 	VPADDD      Z13, Z14, Z13
 	VMOVDQU32   1856(AX), Z14
@@ -11922,6 +12591,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z18
 	VPROLD      $0x05, Z4, Z19
 	VPADDD      Z6, Z13, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x1e, Z0, Z13
 	VPTERNLOGD  $0x96, Z8, Z15, Z1
 	VPADDD      Z14, Z22, Z20
@@ -11956,6 +12628,9 @@ rows:
 	VPADDD.BCST 132(BX), Z17, Z17
 	VPROLD      $0x1e, Z6, Z23
 	VPROLD      $0x05, Z0, Z25
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z17, Z4
 	VPTERNLOGD  $0x96, Z9, Z20, Z6
@@ -11974,6 +12649,9 @@ rows:
 	VPADDD.BCST 260(BX), Z24, Z8
 	VPROLD      $0x1e, Z0, Z24
 	VPADDD      Z28, Z2, Z2
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z13, Z11, Z0
@@ -11992,6 +12670,9 @@ rows:
 	VMOVDQU32   2048(AX), Z12
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z25, Z5, Z5
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z6, Z25
 	VPADDD      Z0, Z10, Z0
 	VPADDD.BCST 168(DX), Z15, Z10
@@ -12009,6 +12690,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z12, Z16, Z16
 	VPADDD      Z25, Z7, Z7
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z0, Z25
 	VPTERNLOGD  $0x96, Z22, Z8, Z2
 	VPADDD.BCST 424(DX), Z16, Z16
@@ -12112,6 +12796,9 @@ rows:
 	VPROLD      $0x05, Z5, Z24
 	VPADDD      Z7, Z10, Z7
 	VPROLD      $0x1e, Z3, Z10
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z21, Z14, Z2
 	VPADDD.BCST 432(DX), Z18, Z18
 	VPADDD      Z17, Z7, Z7
@@ -12130,6 +12817,9 @@ rows:
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z20, Z3
 	VPADDD      Z17, Z2, Z2
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z8, Z9, Z5
 	VPADDD.BCST 688(DX), Z25, Z17
 	VPADDD      Z26, Z3, Z3
@@ -12148,6 +12838,9 @@ rows:
 	VMOVDQU32   2304(AX), Z26
 	VPADDD      Z26, Z21, Z21
 	VPADDD      Z24, Z5, Z5
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z15, Z18, Z7
 	VPADDD.BCST 944(DX), Z19, Z19
 	VPADDD.BCST 180(DX), Z21, Z21
@@ -12165,6 +12858,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z21
 	VPADDD      Z26, Z8, Z8
 	VPADDD      Z28, Z7, Z7
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z10, Z17, Z3
 	VPTERNLOGD  $0xe8, Z22, Z20, Z2
 	VPADDD.BCST 436(DX), Z8, Z8
@@ -12191,6 +12887,9 @@ rows:
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z16, Z9, Z9
 	VPADDD      Z19, Z6, Z6
@@ -12208,6 +12907,9 @@ rows:
 	VPROLD      $0x05, Z6, Z22
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z10, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x1e, Z4, Z9
 	VPADDD      Z16, Z18, Z10
 	VPADDD      Z19, Z0, Z0
@@ -12219,12 +12921,18 @@ rows:
 	VPROLD      $0x05, Z5, Z25
 	VPADDD      Z7, Z10, Z7
 	VPTERNLOGD  $0xe8, Z12, Z15, Z3
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPTERNLOGD  $0xe8, Z21, Z8, Z2
 	VPADDD.BCST 440(DX), Z13, Z10
 	VPADDD      Z22, Z7, Z7
 	VPROLD      $0x05, Z0, Z13
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z10, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x1e, Z6, Z10
 	VPADDD      Z16, Z17, Z16
 	VMOVDQU32   2432(AX), Z17
@@ -12237,12 +12945,18 @@ rows:
 	VPROLD      $0x05, Z7, Z25
 	VPADDD      Z3, Z16, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPTERNLOGD  $0xe8, Z14, Z9, Z5
 	VPADDD.BCST 696(DX), Z11, Z11
 	VPADDD      Z13, Z3, Z3
 	VPROLD      $0x1e, Z1, Z13
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z11, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x1e, Z0, Z11
 	VPTERNLOGD  $0xe8, Z8, Z19, Z1
 	VPADDD      Z17, Z24, Z22
@@ -12255,6 +12969,9 @@ rows:
 	VMOVDQU32   2496(AX), Z26
 	VPADDD      Z26, Z21, Z21
 	VPADDD      Z16, Z5, Z5
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPTERNLOGD  $0xe8, Z27, Z10, Z7
 	VPADDD.BCST 952(DX), Z12, Z12
 	VPADDD.BCST 16(BX), Z21, Z16
@@ -12272,11 +12989,17 @@ rows:
 	VPROLD      $0x1e, Z2, Z23
 	VPADDD      Z26, Z14, Z14
 	VPADDD      Z28, Z7, Z7
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPTERNLOGD  $0xe8, Z18, Z11, Z3
 	VPTERNLOGD  $0xe8, Z19, Z13, Z2
 	VPADDD.BCST 144(BX), Z14, Z14
 	VPROLD      $0x1e, Z6, Z24
 	VPROLD      $0x05, Z0, Z25
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z14, Z4
 	VPTERNLOGD  $0xe8, Z10, Z22, Z6
@@ -12295,6 +13018,9 @@ rows:
 	VPADDD.BCST 272(BX), Z17, Z8
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z28, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0xe8, Z11, Z12, Z0
@@ -12306,6 +13032,9 @@ rows:
 	VPADDD.BCST 148(BX), Z9, Z9
 	VPROLD      $0x1e, Z7, Z27
 	VPADDD      Z26, Z18, Z18
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z9, Z5
 	VPTERNLOGD  $0xe8, Z22, Z24, Z7
@@ -12313,6 +13042,9 @@ rows:
 	VMOVDQU32   2624(AX), Z18
 	VPADDD      Z18, Z19, Z19
 	VPADDD      Z25, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z25
 	VPADDD      Z0, Z9, Z0
 	VPADDD.BCST 188(DX), Z19, Z9
@@ -12324,17 +13056,26 @@ rows:
 	VPADDD.BCST 276(BX), Z10, Z9
 	VPROLD      $0x1e, Z3, Z10
 	VPADDD      Z26, Z1, Z1
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z9, Z7
 	VPTERNLOGD  $0xe8, Z12, Z17, Z3
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z18, Z20, Z20
 	VPADDD      Z25, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z25
 	VPTERNLOGD  $0xe8, Z23, Z8, Z2
 	VPADDD.BCST 444(DX), Z20, Z20
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z15, Z11, Z11
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPROLD      $0x05, Z1, Z15
 	VPADDD      Z4, Z20, Z4
 	VPTERNLOGD  $0xe8, Z24, Z27, Z6
@@ -12342,6 +13083,9 @@ rows:
 	VMOVDQU32   2688(AX), Z20
 	VPADDD      Z20, Z13, Z13
 	VPADDD      Z16, Z4, Z4
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z11, Z3
 	VPADDD.BCST 24(BX), Z13, Z11
@@ -12353,12 +13097,18 @@ rows:
 	VPADDD.BCST 700(DX), Z22, Z11
 	VPROLD      $0x1e, Z0, Z22
 	VPADDD      Z15, Z2, Z2
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPROLD      $0x05, Z4, Z15
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z17, Z10, Z0
 	VPROLD      $0x1e, Z1, Z11
 	VPADDD      Z20, Z21, Z21
 	VPADDD      Z16, Z6, Z6
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z8, Z9, Z1
 	VPADDD.BCST 152(BX), Z21, Z21
@@ -12371,6 +13121,9 @@ rows:
 	VMOVDQU32   2752(AX), Z21
 	VPADDD      Z21, Z23, Z23
 	VPADDD      Z15, Z5, Z5
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPROLD      $0x05, Z6, Z15
 	VPADDD      Z0, Z12, Z0
 	VPADDD.BCST 28(BX), Z23, Z12
@@ -12388,6 +13141,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z12
 	VPADDD      Z21, Z14, Z14
 	VPADDD      Z15, Z7, Z7
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPROLD      $0x05, Z0, Z15
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 156(BX), Z14, Z14
@@ -12475,6 +13231,9 @@ rows:
 	VPADDD      Z5, Z23, Z5
 	VPROLD      $0x1e, Z7, Z23
 	VPROLD      $0x05, Z3, Z25
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   2944(AX), Z26
 	VPADDD      Z26, Z12, Z12
 	VPADDD      Z19, Z5, Z5
@@ -12494,6 +13253,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z12
 	VMOVDQU32   3008(AX), Z21
 	VPXORD.BCST 200(DX), Z21, Z24
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z26, Z14, Z14
 	VPADDD      Z28, Z7, Z7
 	VPTERNLOGD  $0xe8, Z18, Z17, Z3
@@ -12505,6 +13267,9 @@ rows:
 	VPADDD      Z4, Z14, Z4
 	VPTERNLOGD  $0xe8, Z10, Z23, Z6
 	VPADDD      Z22, Z15, Z14
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z15
 	VPADDD      Z16, Z4, Z4
 	VPROLD      $0x05, Z7, Z16
@@ -12512,6 +13277,9 @@ rows:
 	VMOVDQU32   3072(AX), Z14
 	VPADDD      Z14, Z8, Z8
 	VPXORD.BCST 456(DX), Z21, Z22
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z26, Z27, Z27
 	VPADDD      Z29, Z3, Z3
 	VPADDD      Z24, Z8, Z8
@@ -12523,17 +13291,26 @@ rows:
 	VPADDD      Z6, Z27, Z6
 	VPTERNLOGD  $0xe8, Z17, Z12, Z0
 	VPADDD      Z15, Z2, Z2
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z8
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z15
 	VPROLD      $0x1e, Z1, Z16
 	VPADDD      Z14, Z9, Z9
 	VPXORD.BCST 712(DX), Z21, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z26, Z18, Z18
 	VPTERNLOGD  $0xe8, Z13, Z25, Z1
 	VPADDD      Z22, Z9, Z9
 	VPROLD      $0x1e, Z7, Z22
 	VPADDD.BCST 964(DX), Z18, Z18
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 44(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z9, Z5
 	VPTERNLOGD  $0xe8, Z23, Z28, Z7
@@ -12541,6 +13318,9 @@ rows:
 	VMOVDQU32   3136(AX), Z9
 	VPADDD      Z9, Z20, Z18
 	VPADDD      Z8, Z5, Z5
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z8
 	VPADDD      Z15, Z0, Z0
 	VPADDD.BCST 36(BX), Z18, Z15
@@ -12552,17 +13332,26 @@ rows:
 	VPADDD      Z27, Z10, Z10
 	VPROLD      $0x1e, Z3, Z15
 	VPADDD      Z26, Z1, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 172(BX)
 	VPROLD      $0x05, Z5, Z21
 	VPADDD      Z7, Z10, Z7
 	VPTERNLOGD  $0xe8, Z12, Z29, Z3
 	VPROLD      $0x1e, Z2, Z10
 	VPADDD      Z9, Z11, Z11
 	VPADDD      Z8, Z7, Z7
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z8
 	VPTERNLOGD  $0xe8, Z25, Z16, Z2
 	VPADDD.BCST 164(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z14, Z17, Z14
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 48(BX)
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z28, Z22, Z6
@@ -12570,6 +13359,9 @@ rows:
 	VMOVDQU32   3200(AX), Z14
 	VPADDD      Z14, Z13, Z13
 	VPADDD      Z21, Z4, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 300(BX)
 	VPROLD      $0x05, Z7, Z20
 	VPADDD      Z3, Z11, Z3
 	VPADDD.BCST 40(BX), Z13, Z11
@@ -12581,12 +13373,18 @@ rows:
 	VPADDD.BCST 292(BX), Z21, Z8
 	VPROLD      $0x1e, Z0, Z11
 	VPADDD      Z17, Z2, Z2
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 176(BX)
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0xe8, Z29, Z15, Z0
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z14, Z19, Z19
 	VPADDD      Z20, Z6, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 428(BX)
 	VPROLD      $0x05, Z3, Z20
 	VPTERNLOGD  $0xe8, Z16, Z10, Z1
 	VPADDD.BCST 168(BX), Z19, Z19
@@ -12599,6 +13397,9 @@ rows:
 	VMOVDQU32   3264(AX), Z19
 	VPADDD      Z19, Z25, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 304(BX)
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z9, Z0
 	VPADDD.BCST 44(BX), Z23, Z9
@@ -12616,6 +13417,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z19, Z24, Z24
 	VPADDD      Z17, Z7, Z7
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 432(BX)
 	VPROLD      $0x05, Z0, Z17
 	VPTERNLOGD  $0x96, Z10, Z8, Z2
 	VPADDD.BCST 172(BX), Z24, Z24
@@ -12654,6 +13458,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z21, Z25, Z7
 	VPADDD.BCST 428(BX), Z15, Z15
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 52(BX)
 	VMOVDQU32   3392(AX), Z18
 	VPADDD      Z18, Z10, Z10
 	VPADDD      Z22, Z5, Z5
@@ -12673,6 +13480,9 @@ rows:
 	VPTERNLOGD  $0x96, Z20, Z17, Z3
 	VMOVDQU32   3456(AX), Z10
 	VPXORD.BCST 208(DX), Z10, Z26
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 180(BX)
 	VPADDD      Z18, Z13, Z13
 	VPADDD      Z22, Z7, Z7
 	VPROLD      $0x05, Z0, Z22
@@ -12684,6 +13494,9 @@ rows:
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z25, Z27, Z6
 	VPADDD.BCST 432(BX), Z11, Z11
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPROLD      $0x05, Z1, Z13
 	VPADDD      Z19, Z4, Z4
 	VPROLD      $0x05, Z7, Z19
@@ -12691,6 +13504,9 @@ rows:
 	VMOVDQU32   3520(AX), Z11
 	VPADDD      Z11, Z8, Z8
 	VPXORD.BCST 464(DX), Z10, Z24
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 308(BX)
 	VPADDD      Z18, Z21, Z21
 	VPADDD      Z22, Z3, Z3
 	VPADDD      Z26, Z8, Z8
@@ -12702,12 +13518,18 @@ rows:
 	VPADDD      Z6, Z21, Z6
 	VPTERNLOGD  $0x96, Z17, Z12, Z0
 	VPADDD      Z13, Z2, Z2
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPROLD      $0x05, Z4, Z8
 	VPADDD      Z19, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z11, Z23, Z21
 	VPXORD.BCST 720(DX), Z10, Z23
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 436(BX)
 	VPADDD      Z18, Z20, Z18
 	VPTERNLOGD  $0x96, Z14, Z28, Z1
 	VPADDD      Z24, Z21, Z20
@@ -12720,6 +13542,9 @@ rows:
 	VMOVDQU32   3584(AX), Z18
 	VPADDD      Z18, Z9, Z9
 	VPADDD      Z8, Z5, Z5
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPROLD      $0x05, Z6, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD.BCST 52(BX), Z9, Z9
@@ -12737,6 +13562,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z18, Z16, Z16
 	VPADDD      Z8, Z7, Z7
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPROLD      $0x05, Z0, Z8
 	VPTERNLOGD  $0x96, Z28, Z19, Z2
 	VPADDD.BCST 180(BX), Z16, Z16
@@ -12763,6 +13591,9 @@ rows:
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z26, Z20, Z0
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z11, Z15, Z15
 	VPADDD      Z16, Z6, Z6
@@ -12780,6 +13611,9 @@ rows:
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z12, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPROLD      $0x1e, Z4, Z12
 	VPADDD      Z11, Z29, Z15
 	VPADDD      Z16, Z0, Z0
@@ -12791,12 +13625,18 @@ rows:
 	VPROLD      $0x05, Z5, Z25
 	VPADDD      Z7, Z15, Z7
 	VPTERNLOGD  $0x96, Z20, Z10, Z3
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPTERNLOGD  $0x96, Z9, Z8, Z2
 	VPADDD.BCST 468(DX), Z22, Z15
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z15, Z4
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPROLD      $0x1e, Z6, Z15
 	VPADDD      Z11, Z26, Z11
 	VMOVDQU32   3712(AX), Z26
@@ -12809,12 +13649,18 @@ rows:
 	VPROLD      $0x05, Z7, Z25
 	VPADDD      Z3, Z11, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPTERNLOGD  $0x96, Z14, Z12, Z5
 	VPADDD.BCST 724(DX), Z21, Z11
 	VPADDD      Z17, Z3, Z3
 	VPROLD      $0x1e, Z1, Z17
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z11, Z6
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPROLD      $0x1e, Z0, Z11
 	VPTERNLOGD  $0x96, Z8, Z18, Z1
 	VPADDD      Z26, Z13, Z13
@@ -12827,6 +13673,9 @@ rows:
 	VMOVDQU32   3776(AX), Z27
 	VPADDD      Z27, Z9, Z9
 	VPADDD      Z21, Z5, Z5
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPTERNLOGD  $0x96, Z23, Z15, Z7
 	VPADDD.BCST 980(DX), Z20, Z20
 	VPADDD.BCST 60(BX), Z9, Z9
@@ -12844,6 +13693,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z27, Z14, Z14
 	VPADDD      Z28, Z7, Z7
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPTERNLOGD  $0x96, Z16, Z11, Z3
 	VPTERNLOGD  $0x96, Z18, Z17, Z2
 	VPADDD.BCST 188(BX), Z14, Z14
@@ -12870,6 +13722,9 @@ rows:
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z14, Z12, Z12
 	VPADDD      Z20, Z6, Z6
@@ -12887,6 +13742,9 @@ rows:
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z12, Z0
 	VPADDD      Z1, Z16, Z1
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPROLD      $0x1e, Z4, Z12
 	VPADDD      Z14, Z15, Z15
 	VPADDD      Z20, Z0, Z0
@@ -12904,6 +13762,9 @@ rows:
 	VPROLD      $0x05, Z0, Z18
 	VPROLD      $0x05, Z1, Z19
 	VPADDD      Z4, Z15, Z4
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPROLD      $0x1e, Z6, Z15
 	VPADDD      Z14, Z11, Z11
 	VMOVDQU32   3904(AX), Z14
@@ -12922,6 +13783,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z13
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z11, Z6
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPROLD      $0x1e, Z0, Z11
 	VPTERNLOGD  $0x96, Z8, Z20, Z1
 	VPADDD      Z14, Z21, Z19
@@ -13614,18 +14478,6 @@ TEXT ·avx512Hash5x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -14285,6 +15137,9 @@ rows:
 	VPROLD      $0x05, Z5, Z23
 	VPADDD      Z7, Z10, Z7
 	VPROLD      $0x1e, Z3, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z17, Z2
 	VPADDD.BCST 344(DX), Z9, Z9
 	VPADDD      Z22, Z7, Z7
@@ -14303,6 +15158,9 @@ rows:
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z16, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z12, Z5
 	VPADDD.BCST 600(DX), Z14, Z14
 	VPADDD      Z25, Z3, Z3
@@ -14321,6 +15179,9 @@ rows:
 	VMOVDQU32   1728(AX), Z27
 	VPADDD      Z27, Z11, Z11
 	VPADDD      Z22, Z5, Z5
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z24, Z9, Z7
 	VPADDD.BCST 856(DX), Z15, Z15
 	VPADDD.BCST 92(DX), Z11, Z11
@@ -14338,6 +15199,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z21
 	VPADDD      Z27, Z13, Z13
 	VPADDD      Z28, Z7, Z7
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z14, Z3
 	VPTERNLOGD  $0x96, Z20, Z16, Z2
 	VPADDD.BCST 348(DX), Z13, Z13
@@ -14364,6 +15228,9 @@ rows:
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z14, Z11, Z0
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z13, Z12, Z12
 	VPADDD      Z15, Z6, Z6
@@ -14381,6 +15248,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z10, Z0
 	VPADDD      Z1, Z12, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x1e, Z4, Z10
 	VPADDD      Z13, Z9, Z9
 	VPADDD      Z15, Z0, Z0
@@ -14398,6 +15268,9 @@ rows:
 	VPROLD      $0x05, Z0, Z18
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z9, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x1e, Z6, Z9
 	VPADDD      Z13, Z14, Z13
 	VMOVDQU32   1856(AX), Z14
@@ -14416,6 +15289,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z18
 	VPROLD      $0x05, Z4, Z19
 	VPADDD      Z6, Z13, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x1e, Z0, Z13
 	VPTERNLOGD  $0x96, Z8, Z15, Z1
 	VPADDD      Z14, Z22, Z20
@@ -14450,6 +15326,9 @@ rows:
 	VPADDD.BCST 132(BX), Z17, Z17
 	VPROLD      $0x1e, Z6, Z23
 	VPROLD      $0x05, Z0, Z25
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z17, Z4
 	VPTERNLOGD  $0x96, Z9, Z20, Z6
@@ -14468,6 +15347,9 @@ rows:
 	VPADDD.BCST 260(BX), Z24, Z8
 	VPROLD      $0x1e, Z0, Z24
 	VPADDD      Z28, Z2, Z2
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0x96, Z13, Z11, Z0
@@ -14486,6 +15368,9 @@ rows:
 	VMOVDQU32   2048(AX), Z12
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z25, Z5, Z5
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z6, Z25
 	VPADDD      Z0, Z10, Z0
 	VPADDD.BCST 104(DX), Z15, Z10
@@ -14503,6 +15388,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z12, Z16, Z16
 	VPADDD      Z25, Z7, Z7
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z0, Z25
 	VPTERNLOGD  $0x96, Z22, Z8, Z2
 	VPADDD.BCST 360(DX), Z16, Z16
@@ -14786,6 +15674,9 @@ rows:
 	VPADDD      Z4, Z23, Z4
 	VPTERNLOGD  $0xe8, Z13, Z20, Z6
 	VPADDD      Z3, Z17, Z3
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z22, Z4, Z4
 	VPROLD      $0x05, Z7, Z22
@@ -14804,6 +15695,9 @@ rows:
 	VPADDD      Z6, Z26, Z6
 	VPTERNLOGD  $0xe8, Z8, Z11, Z0
 	VPADDD      Z17, Z2, Z2
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z22, Z6, Z6
 	VPROLD      $0x05, Z3, Z17
@@ -14815,6 +15709,9 @@ rows:
 	VPADDD      Z29, Z9, Z9
 	VPROLD      $0x1e, Z7, Z18
 	VPADDD      Z10, Z14, Z10
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z14
 	VPADDD      Z5, Z9, Z5
 	VPTERNLOGD  $0xe8, Z20, Z27, Z7
@@ -14822,6 +15719,9 @@ rows:
 	VMOVDQU32   2688(AX), Z9
 	VPADDD      Z9, Z19, Z10
 	VPADDD      Z16, Z5, Z5
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPROLD      $0x05, Z6, Z16
 	VPADDD      Z17, Z0, Z0
 	VPADDD.BCST 136(DX), Z10, Z10
@@ -14833,17 +15733,26 @@ rows:
 	VPADDD      Z26, Z13, Z10
 	VPROLD      $0x1e, Z3, Z13
 	VPADDD      Z14, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z14
 	VPADDD      Z7, Z10, Z7
 	VPTERNLOGD  $0xe8, Z11, Z28, Z3
 	VPROLD      $0x1e, Z2, Z10
 	VPADDD      Z9, Z15, Z15
 	VPADDD      Z16, Z7, Z7
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPROLD      $0x05, Z0, Z16
 	VPTERNLOGD  $0xe8, Z31, Z22, Z2
 	VPADDD.BCST 392(DX), Z15, Z15
 	VPROLD      $0x1e, Z6, Z24
 	VPADDD      Z23, Z8, Z8
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z15, Z4
 	VPTERNLOGD  $0xe8, Z27, Z18, Z6
@@ -14851,6 +15760,9 @@ rows:
 	VMOVDQU32   2752(AX), Z15
 	VPADDD      Z15, Z21, Z19
 	VPADDD      Z14, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z14
 	VPADDD      Z3, Z8, Z3
 	VPADDD.BCST 12(BX), Z19, Z8
@@ -14862,12 +15774,18 @@ rows:
 	VPADDD.BCST 648(DX), Z20, Z8
 	VPROLD      $0x1e, Z0, Z16
 	VPADDD      Z23, Z2, Z2
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0xe8, Z28, Z13, Z0
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z15, Z12, Z12
 	VPADDD      Z14, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z14
 	VPTERNLOGD  $0xe8, Z22, Z10, Z1
 	VPADDD.BCST 140(BX), Z12, Z12
@@ -14880,6 +15798,9 @@ rows:
 	VMOVDQU32   2816(AX), Z12
 	VPADDD      Z12, Z31, Z23
 	VPADDD      Z20, Z5, Z5
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD.BCST 16(BX), Z23, Z9
@@ -14897,6 +15818,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z12, Z25, Z25
 	VPADDD      Z20, Z7, Z7
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z10, Z8, Z2
 	VPADDD.BCST 144(BX), Z25, Z25
@@ -14984,6 +15908,9 @@ rows:
 	VPADDD      Z5, Z21, Z5
 	VPROLD      $0x1e, Z7, Z21
 	VPROLD      $0x05, Z3, Z23
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VMOVDQU32   3008(AX), Z25
 	VPADDD      Z25, Z9, Z9
 	VPADDD      Z19, Z5, Z5
@@ -15003,6 +15930,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z9
 	VMOVDQU32   3072(AX), Z20
 	VPXORD.BCST 148(DX), Z20, Z23
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPADDD      Z25, Z22, Z22
 	VPADDD      Z28, Z7, Z7
 	VPTERNLOGD  $0xe8, Z12, Z16, Z3
@@ -15014,6 +15944,9 @@ rows:
 	VPADDD      Z4, Z22, Z4
 	VPTERNLOGD  $0xe8, Z11, Z21, Z6
 	VPADDD      Z24, Z18, Z18
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z14, Z4, Z4
 	VPROLD      $0x05, Z7, Z14
@@ -15021,6 +15954,9 @@ rows:
 	VMOVDQU32   2432(AX), Z18
 	VPADDD      Z18, Z15, Z15
 	VPXORD.BCST 404(DX), Z20, Z24
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPADDD      Z25, Z27, Z27
 	VPADDD      Z29, Z3, Z3
 	VPADDD      Z23, Z15, Z15
@@ -15032,12 +15968,18 @@ rows:
 	VPADDD      Z6, Z27, Z6
 	VPTERNLOGD  $0xe8, Z16, Z9, Z0
 	VPADDD      Z22, Z2, Z2
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPROLD      $0x05, Z4, Z15
 	VPADDD      Z14, Z6, Z6
 	VPROLD      $0x05, Z3, Z14
 	VPROLD      $0x1e, Z1, Z22
 	VPADDD      Z18, Z10, Z10
 	VPXORD.BCST 660(DX), Z20, Z27
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPADDD      Z25, Z12, Z12
 	VPTERNLOGD  $0xe8, Z17, Z26, Z1
 	VPADDD      Z24, Z10, Z10
@@ -15050,6 +15992,9 @@ rows:
 	VMOVDQU32   3136(AX), Z10
 	VPADDD      Z10, Z13, Z12
 	VPADDD      Z15, Z5, Z5
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPROLD      $0x05, Z6, Z13
 	VPADDD      Z14, Z0, Z0
 	VPADDD.BCST 24(BX), Z12, Z12
@@ -15067,6 +16012,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z10, Z8, Z8
 	VPADDD      Z13, Z7, Z7
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPROLD      $0x05, Z0, Z13
 	VPTERNLOGD  $0xe8, Z26, Z22, Z2
 	VPADDD.BCST 152(BX), Z8, Z8
@@ -15173,6 +16121,9 @@ rows:
 	VPADDD      Z5, Z12, Z5
 	VPTERNLOGD  $0x96, Z27, Z26, Z7
 	VPADDD      Z0, Z8, Z0
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VMOVDQU32   3456(AX), Z8
 	VPADDD      Z8, Z11, Z11
 	VPADDD      Z15, Z5, Z5
@@ -15192,6 +16143,9 @@ rows:
 	VPTERNLOGD  $0x96, Z28, Z30, Z3
 	VMOVDQU32   3520(AX), Z10
 	VPXORD.BCST 164(DX), Z10, Z23
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPADDD      Z8, Z16, Z16
 	VPADDD      Z12, Z7, Z7
 	VPROLD      $0x05, Z0, Z12
@@ -15203,6 +16157,9 @@ rows:
 	VPADDD      Z4, Z16, Z4
 	VPTERNLOGD  $0x96, Z26, Z14, Z6
 	VPADDD      Z18, Z13, Z13
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VPROLD      $0x05, Z1, Z16
 	VPADDD      Z9, Z4, Z4
 	VPROLD      $0x05, Z7, Z9
@@ -15210,6 +16167,9 @@ rows:
 	VMOVDQU32   3392(AX), Z13
 	VPADDD      Z13, Z21, Z17
 	VPXORD.BCST 420(DX), Z10, Z18
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPADDD      Z8, Z27, Z21
 	VPADDD      Z12, Z3, Z3
 	VPADDD      Z23, Z17, Z12
@@ -15221,12 +16181,18 @@ rows:
 	VPADDD      Z6, Z21, Z6
 	VPTERNLOGD  $0x96, Z30, Z15, Z0
 	VPADDD      Z16, Z2, Z2
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPROLD      $0x05, Z4, Z12
 	VPADDD      Z9, Z6, Z6
 	VPROLD      $0x05, Z3, Z9
 	VPROLD      $0x1e, Z1, Z16
 	VPADDD      Z13, Z19, Z19
 	VPXORD.BCST 676(DX), Z10, Z21
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPADDD      Z8, Z28, Z8
 	VPTERNLOGD  $0x96, Z20, Z24, Z1
 	VPADDD      Z18, Z19, Z18
@@ -15239,6 +16205,9 @@ rows:
 	VMOVDQU32   3584(AX), Z8
 	VPADDD      Z8, Z29, Z18
 	VPADDD      Z12, Z5, Z5
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPROLD      $0x05, Z6, Z12
 	VPADDD      Z9, Z0, Z0
 	VPADDD.BCST 32(BX), Z18, Z9
@@ -15256,6 +16225,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z8, Z22, Z22
 	VPADDD      Z12, Z7, Z7
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPROLD      $0x05, Z0, Z12
 	VPTERNLOGD  $0x96, Z24, Z16, Z2
 	VPADDD.BCST 160(BX), Z22, Z22
@@ -16163,34 +17135,22 @@ TEXT ·avx512Hash6x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VPADDD      128(CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), Z0
-	VPXORD      64(CX), Z0, Z0
-	VMOVDQU32   Z0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VPADDD      128(CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), Z0
-	VPXORD      64(CX), Z0, Z0
-	VMOVDQU32   Z0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VPADDD      128(CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), Z0
-	VPXORD      64(CX), Z0, Z0
-	VMOVDQU32   Z0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VPADDD      128(CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), Z0
-	VPXORD      64(CX), Z0, Z0
-	VMOVDQU32   Z0, 448(BX)
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	ADDL        128(CX), R8
+	MOVL        R8, (BX)
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	ADDL        128(CX), R8
+	MOVL        R8, 128(BX)
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	ADDL        128(CX), R8
+	MOVL        R8, 256(BX)
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	ADDL        128(CX), R8
+	MOVL        R8, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST (BX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -16468,6 +17428,10 @@ rows:
 	VPROLD      $0x1e, Z5, Z12
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z9, Z3
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	ADDL        132(CX), R8
+	MOVL        R8, 4(BX)
 	VPADDD      Z24, Z2, Z2
 	VPTERNLOGD  $0xca, Z21, Z22, Z5
 	VPADDD      Z26, Z11, Z9
@@ -16486,6 +17450,10 @@ rows:
 	VPROLD      $0x05, Z3, Z25
 	VMOVDQU32   1024(AX), Z27
 	VPADDD      Z27, Z16, Z16
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	ADDL        132(CX), R8
+	MOVL        R8, 132(BX)
 	VPADDD      Z24, Z5, Z5
 	VPTERNLOGD  $0xca, Z20, Z17, Z7
 	VPADDD      Z26, Z15, Z15
@@ -16503,6 +17471,10 @@ rows:
 	VPROLD      $0x1e, Z3, Z15
 	VPTERNLOGD  $0xca, Z13, Z11, Z2
 	VPADDD      Z27, Z21, Z21
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	ADDL        132(CX), R8
+	MOVL        R8, 260(BX)
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0xca, Z10, Z9, Z3
 	VPROLD      $0x05, Z1, Z24
@@ -16521,6 +17493,10 @@ rows:
 	VPADDD      Z24, Z2, Z2
 	VPTERNLOGD  $0xca, Z12, Z16, Z5
 	VPADDD      Z27, Z20, Z8
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	ADDL        132(CX), R8
+	MOVL        R8, 388(BX)
 	VPADDD      Z25, Z3, Z3
 	VPROLD      $0x1e, Z1, Z20
 	VPROLD      $0x05, Z4, Z24
@@ -16542,6 +17518,10 @@ rows:
 	VPROLD      $0x1e, Z4, Z13
 	VPROLD      $0x05, Z6, Z24
 	VPADDD      Z0, Z10, Z0
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	ADDL        136(CX), R8
+	MOVL        R8, 8(BX)
 	VPADDD      Z23, Z1, Z1
 	VPTERNLOGD  $0xca, Z16, Z19, Z4
 	VPADDD      Z26, Z17, Z10
@@ -16560,6 +17540,10 @@ rows:
 	VPROLD      $0x05, Z0, Z25
 	VMOVDQU32   1152(AX), Z27
 	VPADDD      Z27, Z11, Z11
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	ADDL        136(CX), R8
+	MOVL        R8, 136(BX)
 	VPADDD      Z23, Z4, Z4
 	VPTERNLOGD  $0xca, Z21, Z22, Z6
 	VPADDD      Z26, Z9, Z9
@@ -16577,6 +17561,10 @@ rows:
 	VPROLD      $0x1e, Z0, Z9
 	VPTERNLOGD  $0xca, Z20, Z17, Z1
 	VPADDD      Z27, Z16, Z16
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	ADDL        136(CX), R8
+	MOVL        R8, 264(BX)
 	VPADDD      Z23, Z6, Z6
 	VPTERNLOGD  $0xca, Z8, Z10, Z0
 	VPROLD      $0x05, Z2, Z23
@@ -16595,6 +17583,10 @@ rows:
 	VPADDD      Z23, Z1, Z1
 	VPTERNLOGD  $0xca, Z13, Z11, Z4
 	VPADDD      Z27, Z21, Z15
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	ADDL        136(CX), R8
+	MOVL        R8, 392(BX)
 	VPADDD      Z25, Z0, Z0
 	VPROLD      $0x1e, Z2, Z21
 	VPROLD      $0x05, Z5, Z23
@@ -16616,6 +17608,10 @@ rows:
 	VPROLD      $0x1e, Z5, Z20
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z8, Z3
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	ADDL        140(CX), R8
+	MOVL        R8, 12(BX)
 	VPADDD      Z24, Z2, Z2
 	VPTERNLOGD  $0x96, Z11, Z18, Z5
 	VPADDD      Z26, Z22, Z8
@@ -16634,6 +17630,10 @@ rows:
 	VPROLD      $0x05, Z3, Z25
 	VMOVDQU32   1280(AX), Z27
 	VPADDD      Z27, Z17, Z17
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	ADDL        140(CX), R8
+	MOVL        R8, 140(BX)
 	VPADDD      Z24, Z5, Z5
 	VPTERNLOGD  $0x96, Z16, Z19, Z7
 	VPADDD      Z26, Z10, Z10
@@ -16651,6 +17651,10 @@ rows:
 	VPROLD      $0x1e, Z3, Z10
 	VPTERNLOGD  $0x96, Z21, Z22, Z2
 	VPADDD      Z27, Z11, Z11
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	ADDL        140(CX), R8
+	MOVL        R8, 268(BX)
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0x96, Z15, Z8, Z3
 	VPROLD      $0x05, Z1, Z24
@@ -16669,6 +17673,10 @@ rows:
 	VPADDD      Z24, Z2, Z2
 	VPTERNLOGD  $0x96, Z20, Z17, Z5
 	VPADDD      Z27, Z16, Z9
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	ADDL        140(CX), R8
+	MOVL        R8, 396(BX)
 	VPADDD      Z25, Z3, Z3
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z24
@@ -16694,6 +17702,10 @@ rows:
 	VPTERNLOGD  $0x96, Z17, Z14, Z4
 	VPADDD      Z26, Z19, Z15
 	VPADDD      Z25, Z0, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	ADDL        144(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x1e, Z2, Z19
 	VPROLD      $0x05, Z5, Z23
 	VPADDD      Z7, Z15, Z7
@@ -16712,6 +17724,10 @@ rows:
 	VPTERNLOGD  $0x96, Z11, Z18, Z6
 	VPADDD      Z26, Z8, Z8
 	VPADDD      Z2, Z22, Z2
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	ADDL        144(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x1e, Z5, Z22
 	VPROLD      $0x05, Z7, Z23
 	VPADDD      Z3, Z8, Z3
@@ -16729,6 +17745,10 @@ rows:
 	VPTERNLOGD  $0x96, Z9, Z15, Z0
 	VPROLD      $0x05, Z2, Z23
 	VPADDD      Z5, Z17, Z5
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	ADDL        144(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x1e, Z7, Z17
 	VPROLD      $0x05, Z3, Z25
 	VMOVDQU32   1472(AX), Z26
@@ -16747,6 +17767,10 @@ rows:
 	VPADDD      Z23, Z1, Z1
 	VPROLD      $0x05, Z5, Z11
 	VPADDD      Z7, Z10, Z7
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	ADDL        144(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x1e, Z3, Z10
 	VPROLD      $0x1e, Z2, Z12
 	VPADDD      Z26, Z14, Z14
@@ -16768,6 +17792,10 @@ rows:
 	VPROLD      $0x1e, Z5, Z9
 	VPADDD      Z26, Z18, Z14
 	VPADDD      Z25, Z3, Z3
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	ADDL        148(CX), R8
+	MOVL        R8, 20(BX)
 	VPADDD      Z28, Z2, Z2
 	VPTERNLOGD  $0x96, Z22, Z24, Z5
 	VPADDD.BCST 640(DX), Z14, Z14
@@ -16786,6 +17814,10 @@ rows:
 	VPADDD      Z26, Z15, Z15
 	VMOVDQU32   1536(AX), Z26
 	VPADDD      Z26, Z19, Z19
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	ADDL        148(CX), R8
+	MOVL        R8, 148(BX)
 	VPADDD      Z25, Z5, Z5
 	VPTERNLOGD  $0x96, Z17, Z23, Z7
 	VPADDD.BCST 896(DX), Z15, Z15
@@ -16803,6 +17835,10 @@ rows:
 	VPROLD      $0x1e, Z3, Z15
 	VPTERNLOGD  $0x96, Z12, Z18, Z2
 	VPADDD      Z26, Z22, Z21
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	ADDL        148(CX), R8
+	MOVL        R8, 276(BX)
 	VPADDD      Z25, Z7, Z7
 	VPTERNLOGD  $0x96, Z10, Z16, Z3
 	VPROLD      $0x05, Z1, Z22
@@ -16821,7 +17857,14 @@ rows:
 	VPADDD      Z22, Z2, Z2
 	VPTERNLOGD  $0x96, Z9, Z19, Z5
 	VPADDD      Z26, Z17, Z8
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	ADDL        148(CX), R8
+	MOVL        R8, 404(BX)
 	VPADDD      Z25, Z3, Z3
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPROLD      $0x1e, Z1, Z17
 	VPROLD      $0x05, Z4, Z22
 	VPADDD      Z6, Z8, Z6
@@ -16839,6 +17882,9 @@ rows:
 	VPTERNLOGD  $0x96, Z14, Z21, Z7
 	VPADDD      Z26, Z10, Z10
 	VPADDD      Z1, Z12, Z1
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPROLD      $0x1e, Z4, Z12
 	VPROLD      $0x05, Z6, Z22
 	VPADDD      Z0, Z10, Z0
@@ -16856,6 +17902,9 @@ rows:
 	VPTERNLOGD  $0x96, Z15, Z8, Z3
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z9, Z4
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPROLD      $0x1e, Z6, Z9
 	VPROLD      $0x05, Z0, Z25
 	VMOVDQU32   1664(AX), Z26
@@ -16874,7 +17923,14 @@ rows:
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z22
 	VPADDD      Z6, Z14, Z6
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPROLD      $0x1e, Z0, Z14
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	ADDL        152(CX), R8
+	MOVL        R8, 24(BX)
 	VPTERNLOGD  $0x96, Z17, Z20, Z1
 	VPADDD      Z26, Z19, Z19
 	VPADDD      Z23, Z6, Z6
@@ -16893,6 +17949,10 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z15, Z0
 	VPADDD      Z1, Z11, Z1
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	ADDL        152(CX), R8
+	MOVL        R8, 152(BX)
 	VPTERNLOGD  $0x96, Z12, Z18, Z4
 	VPADDD      Z26, Z21, Z11
 	VPADDD      Z25, Z0, Z0
@@ -16910,6 +17970,10 @@ rows:
 	VPROLD      $0x05, Z0, Z25
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z13, Z4
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	ADDL        152(CX), R8
+	MOVL        R8, 280(BX)
 	VPTERNLOGD  $0x96, Z9, Z19, Z6
 	VPADDD      Z26, Z8, Z8
 	VMOVDQU32   1792(AX), Z13
@@ -16928,6 +17992,10 @@ rows:
 	VPADDD      Z28, Z2, Z2
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	ADDL        152(CX), R8
+	MOVL        R8, 408(BX)
 	VPTERNLOGD  $0x96, Z14, Z11, Z0
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z13, Z12, Z12
@@ -16986,6 +18054,9 @@ rows:
 	VPADDD      Z14, Z22, Z20
 	VPADDD      Z25, Z6, Z6
 	VPTERNLOGD  $0x96, Z24, Z12, Z0
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VPROLD      $0x05, Z2, Z22
 	VPADDD      Z5, Z20, Z5
 	VPROLD      $0x1e, Z7, Z20
@@ -17004,6 +18075,9 @@ rows:
 	VPADDD      Z14, Z23, Z11
 	VPADDD      Z25, Z0, Z0
 	VPADDD      Z22, Z1, Z1
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPROLD      $0x05, Z5, Z19
 	VPADDD      Z7, Z11, Z7
 	VPROLD      $0x1e, Z3, Z11
@@ -17022,6 +18096,9 @@ rows:
 	VMOVDQU32   1984(AX), Z17
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z19, Z4, Z4
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPROLD      $0x05, Z7, Z19
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 140(DX), Z8, Z8
@@ -17039,7 +18116,14 @@ rows:
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z19, Z6, Z6
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPROLD      $0x05, Z3, Z19
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	ADDL        156(CX), R8
+	MOVL        R8, 28(BX)
 	VPTERNLOGD  $0x96, Z18, Z22, Z1
 	VPADDD.BCST 396(DX), Z10, Z10
 	VPROLD      $0x1e, Z7, Z26
@@ -17058,6 +18142,10 @@ rows:
 	VPADDD      Z17, Z9, Z9
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z1, Z10, Z1
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	ADDL        156(CX), R8
+	MOVL        R8, 156(BX)
 	VPTERNLOGD  $0x96, Z21, Z14, Z4
 	VPADDD.BCST 652(DX), Z9, Z9
 	VPROLD      $0x1e, Z3, Z10
@@ -17075,6 +18163,10 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z16, Z4
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	ADDL        156(CX), R8
+	MOVL        R8, 284(BX)
 	VPTERNLOGD  $0x96, Z23, Z26, Z6
 	VPADDD.BCST 908(DX), Z13, Z13
 	VMOVDQU32   2112(AX), Z16
@@ -17090,9 +18182,17 @@ rows:
 	VPTERNLOGD  $0x96, Z14, Z15, Z5
 	VPADDD.BCST 316(BX), Z20, Z13
 	VPROLD      $0x1e, Z0, Z20
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	ADDL        160(CX), R8
+	MOVL        R8, 32(BX)
 	VPADDD      Z17, Z2, Z2
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z13, Z6
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	ADDL        156(CX), R8
+	MOVL        R8, 412(BX)
 	VPTERNLOGD  $0x96, Z24, Z10, Z0
 	VPROLD      $0x1e, Z1, Z13
 	VPADDD      Z16, Z21, Z21
@@ -17107,6 +18207,10 @@ rows:
 	VPTERNLOGD  $0x96, Z26, Z27, Z7
 	VPADDD.BCST 444(BX), Z11, Z11
 	VPADDD.BCST 28(BX), Z22, Z21
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	ADDL        160(CX), R8
+	MOVL        R8, 160(BX)
 	VPADDD      Z17, Z5, Z5
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z11, Z0
@@ -17124,6 +18228,10 @@ rows:
 	VPTERNLOGD  $0x96, Z10, Z20, Z3
 	VPTERNLOGD  $0xe8, Z9, Z13, Z2
 	VPADDD.BCST 156(BX), Z14, Z12
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	ADDL        160(CX), R8
+	MOVL        R8, 288(BX)
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z14
 	VPROLD      $0x05, Z1, Z17
@@ -17142,7 +18250,14 @@ rows:
 	VPADDD      Z17, Z2, Z2
 	VPTERNLOGD  $0xe8, Z18, Z11, Z5
 	VPADDD.BCST 284(BX), Z26, Z16
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	ADDL        160(CX), R8
+	MOVL        R8, 416(BX)
 	VPADDD      Z14, Z3, Z3
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPROLD      $0x1e, Z1, Z14
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z16, Z6
@@ -17160,6 +18275,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z25, Z12, Z7
 	VPADDD.BCST 412(BX), Z10, Z10
 	VPADDD      Z1, Z9, Z1
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPROLD      $0x1e, Z4, Z9
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z10, Z0
@@ -17177,6 +18295,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z19, Z16, Z3
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z18, Z4
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPROLD      $0x1e, Z6, Z18
 	VPROLD      $0x05, Z0, Z26
 	VMOVDQU32   2240(AX), Z27
@@ -17195,7 +18316,14 @@ rows:
 	VPROLD      $0x1e, Z1, Z20
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z17, Z6
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPROLD      $0x1e, Z0, Z17
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	ADDL        164(CX), R8
+	MOVL        R8, 36(BX)
 	VPTERNLOGD  $0xe8, Z14, Z22, Z1
 	VPADDD      Z27, Z11, Z11
 	VPADDD      Z23, Z6, Z6
@@ -17214,6 +18342,10 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z19, Z0
 	VPADDD      Z1, Z21, Z1
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	ADDL        164(CX), R8
+	MOVL        R8, 164(BX)
 	VPTERNLOGD  $0xe8, Z9, Z13, Z4
 	VPADDD      Z27, Z12, Z12
 	VPADDD      Z25, Z0, Z0
@@ -17231,6 +18363,10 @@ rows:
 	VPROLD      $0x05, Z0, Z25
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z8, Z4
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	ADDL        164(CX), R8
+	MOVL        R8, 292(BX)
 	VPTERNLOGD  $0xe8, Z18, Z11, Z6
 	VPADDD      Z27, Z16, Z8
 	VMOVDQU32   2368(AX), Z16
@@ -17249,7 +18385,14 @@ rows:
 	VPADDD      Z28, Z2, Z2
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	ADDL        164(CX), R8
+	MOVL        R8, 420(BX)
 	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z16, Z9, Z9
 	VPADDD      Z19, Z6, Z6
@@ -17267,6 +18410,9 @@ rows:
 	VPROLD      $0x05, Z6, Z22
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z10, Z1
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPROLD      $0x1e, Z4, Z9
 	VPADDD      Z16, Z18, Z10
 	VPADDD      Z19, Z0, Z0
@@ -17278,12 +18424,18 @@ rows:
 	VPROLD      $0x05, Z5, Z25
 	VPADDD      Z7, Z10, Z7
 	VPTERNLOGD  $0xe8, Z12, Z15, Z3
+	MOVL        72(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 72(BX)
 	VPTERNLOGD  $0xe8, Z21, Z8, Z2
 	VPADDD.BCST 164(BX), Z13, Z10
 	VPADDD      Z22, Z7, Z7
 	VPROLD      $0x05, Z0, Z13
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z10, Z4
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPROLD      $0x1e, Z6, Z10
 	VPADDD      Z16, Z17, Z16
 	VMOVDQU32   2432(AX), Z17
@@ -17296,17 +18448,26 @@ rows:
 	VPROLD      $0x05, Z7, Z25
 	VPADDD      Z3, Z16, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        328(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 200(BX)
 	VPTERNLOGD  $0xe8, Z14, Z9, Z5
 	VPADDD.BCST 292(BX), Z11, Z11
 	VPADDD      Z13, Z3, Z3
 	VPROLD      $0x1e, Z1, Z13
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z11, Z6
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPROLD      $0x1e, Z0, Z11
 	VPTERNLOGD  $0xe8, Z8, Z19, Z1
 	VPADDD      Z17, Z24, Z22
 	VPADDD      Z25, Z6, Z6
 	VPTERNLOGD  $0xe8, Z15, Z18, Z0
+	MOVL        76(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 76(BX)
 	VPROLD      $0x05, Z2, Z24
 	VPADDD      Z5, Z22, Z5
 	VPROLD      $0x1e, Z7, Z22
@@ -17314,6 +18475,9 @@ rows:
 	VMOVDQU32   2496(AX), Z26
 	VPADDD      Z26, Z21, Z21
 	VPADDD      Z16, Z5, Z5
+	MOVL        584(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 328(BX)
 	VPTERNLOGD  $0xe8, Z27, Z10, Z7
 	VPADDD.BCST 420(BX), Z12, Z12
 	VPADDD.BCST 68(BX), Z21, Z16
@@ -17325,12 +18489,18 @@ rows:
 	VPADDD      Z17, Z23, Z12
 	VPADDD      Z25, Z0, Z0
 	VPADDD      Z24, Z1, Z1
+	MOVL        332(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 204(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z12, Z7
 	VPROLD      $0x1e, Z3, Z12
 	VPROLD      $0x1e, Z2, Z23
 	VPADDD      Z26, Z14, Z14
 	VPADDD      Z28, Z7, Z7
+	MOVL        840(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 456(BX)
 	VPTERNLOGD  $0xe8, Z18, Z11, Z3
 	VPTERNLOGD  $0xe8, Z19, Z13, Z2
 	VPADDD.BCST 196(BX), Z14, Z14
@@ -17343,6 +18513,9 @@ rows:
 	VMOVDQU32   2560(AX), Z15
 	VPADDD      Z15, Z8, Z8
 	VPADDD      Z16, Z4, Z4
+	MOVL        588(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 332(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 72(BX), Z8, Z8
@@ -17360,6 +18533,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z15, Z9, Z9
 	VPADDD      Z16, Z6, Z6
+	MOVL        844(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 460(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z13, Z23, Z1
 	VPADDD.BCST 200(BX), Z9, Z9
@@ -17394,6 +18570,9 @@ rows:
 	VPADDD.BCST 204(BX), Z20, Z20
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z15, Z11, Z11
+	MOVL        80(DX), R8
+	XORL        80(CX), R8
+	MOVL        R8, 80(BX)
 	VPROLD      $0x05, Z1, Z15
 	VPADDD      Z4, Z20, Z4
 	VPTERNLOGD  $0xe8, Z24, Z27, Z6
@@ -17412,6 +18591,9 @@ rows:
 	VPADDD.BCST 332(BX), Z22, Z11
 	VPROLD      $0x1e, Z0, Z22
 	VPADDD      Z15, Z2, Z2
+	MOVL        336(DX), R8
+	XORL        80(CX), R8
+	MOVL        R8, 208(BX)
 	VPROLD      $0x05, Z4, Z15
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z17, Z10, Z0
@@ -17419,6 +18601,10 @@ rows:
 	VPADDD      Z20, Z21, Z21
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z16
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	ADDL        168(CX), R8
+	MOVL        R8, 40(BX)
 	VPTERNLOGD  $0xe8, Z8, Z9, Z1
 	VPADDD.BCST 408(DX), Z21, Z21
 	VPROLD      $0x1e, Z7, Z25
@@ -17430,6 +18616,9 @@ rows:
 	VMOVDQU32   2752(AX), Z21
 	VPADDD      Z21, Z23, Z23
 	VPADDD      Z15, Z5, Z5
+	MOVL        592(DX), R8
+	XORL        80(CX), R8
+	MOVL        R8, 336(BX)
 	VPROLD      $0x05, Z6, Z15
 	VPADDD      Z0, Z12, Z0
 	VPADDD.BCST 156(DX), Z23, Z12
@@ -17437,6 +18626,10 @@ rows:
 	VPADDD      Z20, Z24, Z24
 	VPADDD      Z16, Z0, Z0
 	VPADDD      Z1, Z12, Z1
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	ADDL        168(CX), R8
+	MOVL        R8, 168(BX)
 	VPTERNLOGD  $0xe8, Z19, Z13, Z4
 	VPADDD.BCST 664(DX), Z24, Z12
 	VPROLD      $0x1e, Z3, Z16
@@ -17447,6 +18640,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z12
 	VPADDD      Z21, Z14, Z14
 	VPADDD      Z15, Z7, Z7
+	MOVL        848(DX), R8
+	XORL        80(CX), R8
+	MOVL        R8, 464(BX)
 	VPROLD      $0x05, Z0, Z15
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 412(DX), Z14, Z14
@@ -17454,6 +18650,10 @@ rows:
 	VPADDD      Z20, Z17, Z17
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z14, Z4
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	ADDL        168(CX), R8
+	MOVL        R8, 296(BX)
 	VPTERNLOGD  $0xe8, Z26, Z25, Z6
 	VPADDD.BCST 920(DX), Z17, Z14
 	VMOVDQU32   2816(AX), Z17
@@ -17472,7 +18672,14 @@ rows:
 	VPADDD      Z20, Z2, Z2
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z8, Z6
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	ADDL        168(CX), R8
+	MOVL        R8, 424(BX)
 	VPTERNLOGD  $0xe8, Z22, Z16, Z0
+	MOVL        84(DX), R8
+	XORL        84(CX), R8
+	MOVL        R8, 84(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z17, Z19, Z19
 	VPADDD      Z18, Z6, Z6
@@ -17490,6 +18697,9 @@ rows:
 	VPROLD      $0x05, Z6, Z19
 	VPADDD      Z0, Z10, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        340(DX), R8
+	XORL        84(CX), R8
+	MOVL        R8, 212(BX)
 	VPROLD      $0x1e, Z4, Z9
 	VPADDD      Z17, Z26, Z10
 	VPADDD      Z18, Z0, Z0
@@ -17507,6 +18717,9 @@ rows:
 	VPROLD      $0x05, Z0, Z13
 	VPROLD      $0x05, Z1, Z19
 	VPADDD      Z4, Z10, Z4
+	MOVL        596(DX), R8
+	XORL        84(CX), R8
+	MOVL        R8, 340(BX)
 	VPROLD      $0x1e, Z6, Z10
 	VPADDD      Z17, Z22, Z17
 	VMOVDQU32   2880(AX), Z22
@@ -17525,6 +18738,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z13
 	VPROLD      $0x05, Z4, Z19
 	VPADDD      Z6, Z17, Z6
+	MOVL        852(DX), R8
+	XORL        84(CX), R8
+	MOVL        R8, 468(BX)
 	VPROLD      $0x1e, Z0, Z17
 	VPTERNLOGD  $0xe8, Z8, Z20, Z1
 	VPADDD      Z22, Z23, Z23
@@ -17534,6 +18750,9 @@ rows:
 	VPADDD      Z5, Z23, Z5
 	VPROLD      $0x1e, Z7, Z23
 	VPROLD      $0x05, Z3, Z25
+	MOVL        88(DX), R8
+	XORL        88(CX), R8
+	MOVL        R8, 88(BX)
 	VMOVDQU32   2944(AX), Z26
 	VPADDD      Z26, Z12, Z12
 	VPADDD      Z19, Z5, Z5
@@ -17553,6 +18772,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z12
 	VMOVDQU32   3008(AX), Z21
 	VPXORD.BCST 160(DX), Z21, Z24
+	MOVL        344(DX), R8
+	XORL        88(CX), R8
+	MOVL        R8, 216(BX)
 	VPADDD      Z26, Z14, Z14
 	VPADDD      Z28, Z7, Z7
 	VPTERNLOGD  $0xe8, Z18, Z17, Z3
@@ -17571,6 +18793,9 @@ rows:
 	VMOVDQU32   3072(AX), Z14
 	VPADDD      Z14, Z8, Z8
 	VPXORD.BCST 416(DX), Z21, Z22
+	MOVL        600(DX), R8
+	XORL        88(CX), R8
+	MOVL        R8, 344(BX)
 	VPADDD      Z26, Z27, Z27
 	VPADDD      Z29, Z3, Z3
 	VPADDD      Z24, Z8, Z8
@@ -17588,11 +18813,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z16
 	VPADDD      Z14, Z9, Z9
 	VPXORD.BCST 672(DX), Z21, Z27
+	MOVL        856(DX), R8
+	XORL        88(CX), R8
+	MOVL        R8, 472(BX)
 	VPADDD      Z26, Z18, Z18
 	VPTERNLOGD  $0xe8, Z13, Z25, Z1
 	VPADDD      Z22, Z9, Z9
 	VPROLD      $0x1e, Z7, Z22
 	VPADDD.BCST 468(BX), Z18, Z18
+	MOVL        92(DX), R8
+	XORL        92(CX), R8
+	MOVL        R8, 92(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z9, Z5
 	VPTERNLOGD  $0xe8, Z23, Z28, Z7
@@ -17611,6 +18842,9 @@ rows:
 	VPADDD      Z27, Z10, Z10
 	VPROLD      $0x1e, Z3, Z15
 	VPADDD      Z26, Z1, Z1
+	MOVL        348(DX), R8
+	XORL        92(CX), R8
+	MOVL        R8, 220(BX)
 	VPROLD      $0x05, Z5, Z21
 	VPADDD      Z7, Z10, Z7
 	VPTERNLOGD  $0xe8, Z12, Z29, Z3
@@ -17622,6 +18856,9 @@ rows:
 	VPADDD.BCST 216(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z14, Z17, Z14
+	MOVL        96(DX), R8
+	XORL        96(CX), R8
+	MOVL        R8, 96(BX)
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z28, Z22, Z6
@@ -17629,6 +18866,9 @@ rows:
 	VMOVDQU32   3200(AX), Z14
 	VPADDD      Z14, Z13, Z13
 	VPADDD      Z21, Z4, Z4
+	MOVL        604(DX), R8
+	XORL        92(CX), R8
+	MOVL        R8, 348(BX)
 	VPROLD      $0x05, Z7, Z20
 	VPADDD      Z3, Z11, Z3
 	VPADDD.BCST 164(DX), Z13, Z11
@@ -17640,17 +18880,26 @@ rows:
 	VPADDD.BCST 344(BX), Z21, Z8
 	VPROLD      $0x1e, Z0, Z11
 	VPADDD      Z17, Z2, Z2
+	MOVL        352(DX), R8
+	XORL        96(CX), R8
+	MOVL        R8, 224(BX)
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z8, Z6
 	VPTERNLOGD  $0xe8, Z29, Z15, Z0
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z14, Z19, Z19
 	VPADDD      Z20, Z6, Z6
+	MOVL        860(DX), R8
+	XORL        92(CX), R8
+	MOVL        R8, 476(BX)
 	VPROLD      $0x05, Z3, Z20
 	VPTERNLOGD  $0xe8, Z16, Z10, Z1
 	VPADDD.BCST 420(DX), Z19, Z19
 	VPROLD      $0x1e, Z7, Z21
 	VPADDD      Z9, Z12, Z9
+	MOVL        100(DX), R8
+	XORL        100(CX), R8
+	MOVL        R8, 100(BX)
 	VPROLD      $0x05, Z2, Z12
 	VPADDD      Z5, Z19, Z5
 	VPTERNLOGD  $0xe8, Z22, Z26, Z7
@@ -17658,6 +18907,9 @@ rows:
 	VMOVDQU32   3264(AX), Z19
 	VPADDD      Z19, Z25, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        608(DX), R8
+	XORL        96(CX), R8
+	MOVL        R8, 352(BX)
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z9, Z0
 	VPADDD.BCST 92(BX), Z23, Z9
@@ -17669,12 +18921,18 @@ rows:
 	VPADDD.BCST 676(DX), Z25, Z9
 	VPROLD      $0x1e, Z3, Z20
 	VPADDD      Z12, Z1, Z1
+	MOVL        356(DX), R8
+	XORL        100(CX), R8
+	MOVL        R8, 228(BX)
 	VPROLD      $0x05, Z5, Z12
 	VPADDD      Z7, Z9, Z7
 	VPTERNLOGD  $0xe8, Z15, Z11, Z3
 	VPROLD      $0x1e, Z2, Z9
 	VPADDD      Z19, Z24, Z24
 	VPADDD      Z17, Z7, Z7
+	MOVL        864(DX), R8
+	XORL        96(CX), R8
+	MOVL        R8, 480(BX)
 	VPROLD      $0x05, Z0, Z17
 	VPTERNLOGD  $0x96, Z10, Z8, Z2
 	VPADDD.BCST 220(BX), Z24, Z24
@@ -17687,6 +18945,9 @@ rows:
 	VMOVDQU32   3328(AX), Z24
 	VPADDD      Z24, Z16, Z16
 	VPADDD      Z12, Z4, Z4
+	MOVL        612(DX), R8
+	XORL        100(CX), R8
+	MOVL        R8, 356(BX)
 	VPROLD      $0x05, Z7, Z12
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 96(BX), Z16, Z14
@@ -17704,6 +18965,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z14
 	VPADDD      Z24, Z18, Z18
 	VPADDD      Z12, Z6, Z6
+	MOVL        868(DX), R8
+	XORL        100(CX), R8
+	MOVL        R8, 484(BX)
 	VPROLD      $0x05, Z3, Z12
 	VPTERNLOGD  $0x96, Z8, Z9, Z1
 	VPADDD.BCST 224(BX), Z18, Z18
@@ -17713,6 +18977,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z21, Z25, Z7
 	VPADDD.BCST 476(BX), Z15, Z15
+	MOVL        104(DX), R8
+	XORL        104(CX), R8
+	MOVL        R8, 104(BX)
 	VMOVDQU32   3392(AX), Z18
 	VPADDD      Z18, Z10, Z10
 	VPADDD      Z22, Z5, Z5
@@ -17732,6 +18999,9 @@ rows:
 	VPTERNLOGD  $0x96, Z20, Z17, Z3
 	VMOVDQU32   3456(AX), Z10
 	VPXORD.BCST 168(DX), Z10, Z26
+	MOVL        360(DX), R8
+	XORL        104(CX), R8
+	MOVL        R8, 232(BX)
 	VPADDD      Z18, Z13, Z13
 	VPADDD      Z22, Z7, Z7
 	VPROLD      $0x05, Z0, Z22
@@ -17750,6 +19020,9 @@ rows:
 	VMOVDQU32   3520(AX), Z11
 	VPADDD      Z11, Z8, Z8
 	VPXORD.BCST 424(DX), Z10, Z24
+	MOVL        616(DX), R8
+	XORL        104(CX), R8
+	MOVL        R8, 360(BX)
 	VPADDD      Z18, Z21, Z21
 	VPADDD      Z22, Z3, Z3
 	VPADDD      Z26, Z8, Z8
@@ -17767,7 +19040,14 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z11, Z23, Z21
 	VPXORD.BCST 680(DX), Z10, Z23
+	MOVL        872(DX), R8
+	XORL        104(CX), R8
+	MOVL        R8, 488(BX)
 	VPADDD      Z18, Z20, Z18
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	ADDL        172(CX), R8
+	MOVL        R8, 44(BX)
 	VPTERNLOGD  $0x96, Z14, Z28, Z1
 	VPADDD      Z24, Z21, Z20
 	VPROLD      $0x1e, Z7, Z21
@@ -17786,6 +19066,10 @@ rows:
 	VPADDD      Z11, Z25, Z20
 	VPXORD.BCST 936(DX), Z10, Z10
 	VPADDD      Z1, Z9, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	ADDL        172(CX), R8
+	MOVL        R8, 172(BX)
 	VPTERNLOGD  $0x96, Z15, Z22, Z4
 	VPADDD      Z23, Z20, Z9
 	VPROLD      $0x1e, Z3, Z20
@@ -17803,6 +19087,10 @@ rows:
 	VPADDD      Z11, Z17, Z11
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z16, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	ADDL        172(CX), R8
+	MOVL        R8, 300(BX)
 	VPTERNLOGD  $0x96, Z29, Z21, Z6
 	VPADDD      Z10, Z11, Z10
 	VMOVDQU32   3648(AX), Z11
@@ -17821,7 +19109,14 @@ rows:
 	VPADDD      Z17, Z2, Z2
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z8, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	ADDL        172(CX), R8
+	MOVL        R8, 428(BX)
 	VPTERNLOGD  $0x96, Z26, Z20, Z0
+	MOVL        108(DX), R8
+	XORL        108(CX), R8
+	MOVL        R8, 108(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z11, Z15, Z15
 	VPADDD      Z16, Z6, Z6
@@ -17839,6 +19134,9 @@ rows:
 	VPROLD      $0x05, Z6, Z17
 	VPADDD      Z0, Z12, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        364(DX), R8
+	XORL        108(CX), R8
+	MOVL        R8, 236(BX)
 	VPROLD      $0x1e, Z4, Z12
 	VPADDD      Z11, Z29, Z15
 	VPADDD      Z16, Z0, Z0
@@ -17850,12 +19148,18 @@ rows:
 	VPROLD      $0x05, Z5, Z25
 	VPADDD      Z7, Z15, Z7
 	VPTERNLOGD  $0x96, Z20, Z10, Z3
+	MOVL        112(DX), R8
+	XORL        112(CX), R8
+	MOVL        R8, 112(BX)
 	VPTERNLOGD  $0x96, Z9, Z8, Z2
 	VPADDD.BCST 172(BX), Z22, Z15
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z15, Z4
+	MOVL        620(DX), R8
+	XORL        108(CX), R8
+	MOVL        R8, 364(BX)
 	VPROLD      $0x1e, Z6, Z15
 	VPADDD      Z11, Z26, Z11
 	VMOVDQU32   3712(AX), Z26
@@ -17868,13 +19172,23 @@ rows:
 	VPROLD      $0x05, Z7, Z25
 	VPADDD      Z3, Z11, Z3
 	VPADDD      Z22, Z2, Z2
+	MOVL        368(DX), R8
+	XORL        112(CX), R8
+	MOVL        R8, 240(BX)
 	VPTERNLOGD  $0x96, Z14, Z12, Z5
 	VPADDD.BCST 300(BX), Z21, Z11
 	VPADDD      Z17, Z3, Z3
 	VPROLD      $0x1e, Z1, Z17
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z11, Z6
+	MOVL        876(DX), R8
+	XORL        108(CX), R8
+	MOVL        R8, 492(BX)
 	VPROLD      $0x1e, Z0, Z11
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	ADDL        176(CX), R8
+	MOVL        R8, 48(BX)
 	VPTERNLOGD  $0x96, Z8, Z18, Z1
 	VPADDD      Z26, Z13, Z13
 	VPADDD      Z25, Z6, Z6
@@ -17886,6 +19200,9 @@ rows:
 	VMOVDQU32   3776(AX), Z27
 	VPADDD      Z27, Z9, Z9
 	VPADDD      Z21, Z5, Z5
+	MOVL        624(DX), R8
+	XORL        112(CX), R8
+	MOVL        R8, 368(BX)
 	VPTERNLOGD  $0x96, Z23, Z15, Z7
 	VPADDD.BCST 428(BX), Z20, Z20
 	VPADDD.BCST 108(BX), Z9, Z9
@@ -17893,6 +19210,10 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z20, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	ADDL        176(CX), R8
+	MOVL        R8, 176(BX)
 	VPTERNLOGD  $0x96, Z12, Z19, Z4
 	VPADDD      Z26, Z24, Z9
 	VPADDD      Z25, Z0, Z0
@@ -17903,6 +19224,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z27, Z14, Z14
 	VPADDD      Z28, Z7, Z7
+	MOVL        880(DX), R8
+	XORL        112(CX), R8
+	MOVL        R8, 496(BX)
 	VPTERNLOGD  $0x96, Z16, Z11, Z3
 	VPTERNLOGD  $0x96, Z18, Z17, Z2
 	VPADDD.BCST 236(BX), Z14, Z14
@@ -17910,6 +19234,10 @@ rows:
 	VPROLD      $0x05, Z0, Z25
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z14, Z4
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	ADDL        176(CX), R8
+	MOVL        R8, 304(BX)
 	VPTERNLOGD  $0x96, Z15, Z13, Z6
 	VPADDD      Z26, Z10, Z10
 	VMOVDQU32   3840(AX), Z14
@@ -17928,7 +19256,14 @@ rows:
 	VPADDD      Z28, Z2, Z2
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z8, Z6
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	ADDL        176(CX), R8
+	MOVL        R8, 432(BX)
 	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	MOVL        116(DX), R8
+	XORL        116(CX), R8
+	MOVL        R8, 116(BX)
 	VPROLD      $0x1e, Z1, Z8
 	VPADDD      Z14, Z12, Z12
 	VPADDD      Z20, Z6, Z6
@@ -17946,6 +19281,9 @@ rows:
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z12, Z0
 	VPADDD      Z1, Z16, Z1
+	MOVL        372(DX), R8
+	XORL        116(CX), R8
+	MOVL        R8, 244(BX)
 	VPROLD      $0x1e, Z4, Z12
 	VPADDD      Z14, Z15, Z15
 	VPADDD      Z20, Z0, Z0
@@ -17963,6 +19301,9 @@ rows:
 	VPROLD      $0x05, Z0, Z18
 	VPROLD      $0x05, Z1, Z19
 	VPADDD      Z4, Z15, Z4
+	MOVL        628(DX), R8
+	XORL        116(CX), R8
+	MOVL        R8, 372(BX)
 	VPROLD      $0x1e, Z6, Z15
 	VPADDD      Z14, Z11, Z11
 	VMOVDQU32   3904(AX), Z14
@@ -17981,6 +19322,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z13
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z11, Z6
+	MOVL        884(DX), R8
+	XORL        116(CX), R8
+	MOVL        R8, 500(BX)
 	VPROLD      $0x1e, Z0, Z11
 	VPTERNLOGD  $0x96, Z8, Z20, Z1
 	VPADDD      Z14, Z21, Z19
@@ -18122,6 +19466,10 @@ rows:
 	VPADDD      Z5, Z17, Z5
 	VPTERNLOGD  $0x96, Z23, Z20, Z7
 	VPADDD      Z0, Z9, Z0
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	ADDL        180(CX), R8
+	MOVL        R8, 52(BX)
 	VPROLD      $0x05, Z2, Z9
 	VPADDD      Z10, Z5, Z5
 	VPROLD      $0x05, Z6, Z10
@@ -18140,6 +19488,10 @@ rows:
 	VPADDD      Z7, Z25, Z7
 	VPTERNLOGD  $0x96, Z30, Z21, Z3
 	VPADDD      Z9, Z1, Z1
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	ADDL        180(CX), R8
+	MOVL        R8, 180(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z10, Z7, Z7
 	VPROLD      $0x05, Z0, Z10
@@ -18158,6 +19510,10 @@ rows:
 	VPADDD      Z3, Z8, Z3
 	VPROLD      $0x05, Z1, Z8
 	VPADDD      Z9, Z4, Z4
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	ADDL        180(CX), R8
+	MOVL        R8, 308(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z10, Z3, Z3
 	VMOVDQU32   3520(AX), Z10
@@ -18176,6 +19532,10 @@ rows:
 	VPADDD      Z8, Z2, Z2
 	VPROLD      $0x05, Z4, Z8
 	VPADDD      Z9, Z6, Z6
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	ADDL        180(CX), R8
+	MOVL        R8, 436(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPROLD      $0x1e, Z1, Z15
 	VPADDD      Z10, Z26, Z23
@@ -18732,18 +20092,6 @@ TEXT ·avx512Hash6x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -19399,6 +20747,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -19417,6 +20768,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -19434,6 +20788,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -19452,11 +20809,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -19475,6 +20838,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -19493,6 +20859,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 92(DX), Z14, Z10
@@ -19510,6 +20879,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 348(DX), Z16, Z16
@@ -19569,6 +20941,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -19587,6 +20962,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -19605,6 +20983,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 100(DX), Z10, Z10
@@ -19622,6 +21003,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 356(DX), Z24, Z24
@@ -19740,6 +21124,9 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z13, Z5
 	VPROLD      $0x1e, Z7, Z13
@@ -19758,6 +21145,9 @@ rows:
 	VPADDD      Z17, Z27, Z26
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z7, Z26, Z7
 	VPROLD      $0x1e, Z3, Z9
@@ -19775,6 +21165,9 @@ rows:
 	VPADDD      Z17, Z12, Z12
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z22, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   2816(AX), Z12
@@ -19793,11 +21186,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z17, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z14, Z23, Z1
 	VPADDD      Z12, Z19, Z17
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z19
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z20
 	VPADDD      Z5, Z17, Z5
 	VPROLD      $0x1e, Z7, Z17
@@ -19816,6 +21215,9 @@ rows:
 	VPADDD      Z12, Z24, Z8
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z20, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -19834,6 +21236,9 @@ rows:
 	VMOVDQU32   2944(AX), Z12
 	VPADDD      Z12, Z14, Z14
 	VPADDD      Z16, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 116(DX), Z14, Z10
@@ -19851,6 +21256,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z25, Z19, Z1
 	VPADDD.BCST 372(DX), Z15, Z15
@@ -19885,6 +21293,9 @@ rows:
 	VPADDD.BCST 144(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z22, Z12
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z20, Z24, Z6
@@ -19904,6 +21315,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z18
 	VMOVDQU32   3136(AX), Z22
 	VPXORD.BCST 120(DX), Z22, Z25
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z28
 	VPADDD      Z6, Z17, Z6
 	VPTERNLOGD  $0xe8, Z13, Z16, Z0
@@ -19922,6 +21336,9 @@ rows:
 	VMOVDQU32   2752(AX), Z28
 	VPADDD      Z28, Z19, Z19
 	VPXORD.BCST 376(DX), Z22, Z29
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z25, Z19, Z8
@@ -19939,6 +21356,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z20
 	VPADDD      Z28, Z14, Z14
 	VPXORD.BCST 632(DX), Z22, Z25
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0xe8, Z9, Z17, Z2
 	VPADDD      Z29, Z14, Z14
@@ -20007,6 +21427,9 @@ rows:
 	VPADDD      Z23, Z11, Z11
 	VPROLD      $0x1e, Z6, Z18
 	VPADDD.BCST 404(BX), Z12, Z12
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z29, Z30, Z6
@@ -20025,6 +21448,9 @@ rows:
 	VPADDD      Z25, Z17, Z12
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z23, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z12, Z6
 	VPTERNLOGD  $0xe8, Z24, Z27, Z0
@@ -20043,6 +21469,9 @@ rows:
 	VMOVDQU32   3392(AX), Z10
 	VPADDD      Z10, Z20, Z19
 	VPADDD      Z21, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 132(DX), Z19, Z8
@@ -20060,6 +21489,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z10, Z15, Z15
 	VPADDD      Z20, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z22, Z12, Z2
 	VPADDD.BCST 388(DX), Z15, Z15
@@ -20254,6 +21686,9 @@ rows:
 	VPADDD      Z4, Z12, Z4
 	VPTERNLOGD  $0xe8, Z27, Z30, Z6
 	VPADDD      Z3, Z13, Z3
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VMOVDQU32   3840(AX), Z12
 	VPADDD      Z12, Z15, Z13
 	VPADDD      Z10, Z4, Z4
@@ -20273,6 +21708,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z24, Z26, Z0
 	VMOVDQU32   3904(AX), Z13
 	VPXORD.BCST 156(DX), Z13, Z22
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPADDD      Z12, Z9, Z9
 	VPADDD      Z10, Z6, Z6
 	VPROLD      $0x05, Z3, Z10
@@ -20291,6 +21729,9 @@ rows:
 	VMOVDQU32   2752(AX), Z8
 	VPADDD      Z8, Z14, Z14
 	VPXORD.BCST 412(DX), Z13, Z19
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPADDD      Z12, Z27, Z21
 	VPADDD      Z10, Z0, Z0
 	VPADDD      Z22, Z14, Z10
@@ -20308,6 +21749,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z8, Z25, Z21
 	VPXORD.BCST 668(DX), Z13, Z25
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPADDD      Z12, Z24, Z12
 	VPTERNLOGD  $0x96, Z20, Z23, Z2
 	VPADDD      Z19, Z21, Z19
@@ -20469,6 +21913,9 @@ rows:
 	VPADDD.BCST 428(DX), Z20, Z20
 	VPROLD      $0x1e, Z7, Z30
 	VPADDD      Z8, Z26, Z8
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPTERNLOGD  $0x96, Z27, Z14, Z1
 	VPADDD      Z5, Z20, Z5
 	VPTERNLOGD  $0x96, Z28, Z22, Z7
@@ -20487,6 +21934,9 @@ rows:
 	VPADDD.BCST 684(DX), Z17, Z17
 	VPROLD      $0x1e, Z3, Z25
 	VPADDD      Z1, Z9, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z4
 	VPADDD      Z7, Z17, Z7
 	VPTERNLOGD  $0x96, Z23, Z21, Z3
@@ -20504,6 +21954,9 @@ rows:
 	VPADDD.BCST 940(DX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z15, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPTERNLOGD  $0x96, Z22, Z30, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   4416(AX), Z12
@@ -20522,6 +21975,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z15, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPTERNLOGD  $0x96, Z21, Z25, Z0
 	VPTERNLOGD  $0x96, Z29, Z17, Z1
 	VPADDD      Z12, Z11, Z11
@@ -20531,6 +21987,9 @@ rows:
 	VPADDD      Z5, Z11, Z5
 	VPROLD      $0x1e, Z7, Z11
 	VPADDD      Z8, Z23, Z8
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   4480(AX), Z23
 	VPADDD      Z23, Z14, Z14
 	VPADDD      Z26, Z5, Z5
@@ -20550,6 +22009,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z10
 	VPXORD.BCST 180(DX), Z10, Z15
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z23, Z19, Z19
 	VPADDD      Z26, Z7, Z7
 	VPTERNLOGD  $0x96, Z25, Z20, Z3
@@ -20568,6 +22030,9 @@ rows:
 	VMOVDQU32   4096(AX), Z12
 	VPADDD      Z12, Z29, Z21
 	VPXORD.BCST 436(DX), Z10, Z28
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z23, Z30, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z15, Z21, Z15
@@ -20585,6 +22050,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z12, Z16, Z16
 	VPXORD.BCST 692(DX), Z10, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z23, Z25, Z23
 	VPTERNLOGD  $0x96, Z24, Z22, Z1
 	VPADDD      Z28, Z16, Z16
@@ -20619,6 +22087,9 @@ rows:
 	VPADDD.BCST 164(BX), Z13, Z13
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z20, Z12
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z26, Z25, Z6
@@ -20638,6 +22109,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z13
 	VMOVDQU32   4736(AX), Z15
 	VPXORD.BCST 184(DX), Z15, Z20
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0x96, Z29, Z18, Z0
@@ -20656,6 +22130,9 @@ rows:
 	VMOVDQU32   4096(AX), Z24
 	VPADDD      Z24, Z22, Z22
 	VPXORD.BCST 440(DX), Z15, Z28
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z20, Z22, Z8
@@ -20673,6 +22150,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z24, Z21, Z21
 	VPXORD.BCST 696(DX), Z15, Z23
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0x96, Z9, Z11, Z2
 	VPADDD      Z28, Z21, Z21
@@ -21411,7 +22891,7 @@ TEXT ·avx512Step7x20(SB), NOSPLIT, $0-24
 	RET
 
 // func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·avx512Hash7x20(SB), NOSPLIT, $0-48
 	MOVQ table+0(FP), AX
 	MOVQ change+8(FP), CX
@@ -21421,30 +22901,6 @@ TEXT ·avx512Hash7x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 448(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 128(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -22100,6 +23556,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -22118,6 +23577,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -22135,6 +23597,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -22153,11 +23618,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -22176,6 +23647,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -22194,6 +23668,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 156(DX), Z14, Z10
@@ -22211,6 +23688,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 412(DX), Z16, Z16
@@ -22270,6 +23750,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -22288,6 +23771,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -22306,6 +23792,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 164(DX), Z10, Z10
@@ -22323,6 +23812,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 420(DX), Z24, Z24
@@ -22382,6 +23874,9 @@ rows:
 	VPADDD      Z17, Z25, Z23
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z16
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z1
 	VPADDD.BCST 424(DX), Z23, Z23
 	VPROLD      $0x1e, Z7, Z25
@@ -22400,6 +23895,9 @@ rows:
 	VPADDD      Z17, Z20, Z20
 	VPADDD      Z16, Z0, Z0
 	VPADDD      Z1, Z8, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD.BCST 680(DX), Z20, Z8
 	VPROLD      $0x1e, Z3, Z16
@@ -22417,6 +23915,9 @@ rows:
 	VPADDD      Z17, Z18, Z17
 	VPROLD      $0x05, Z1, Z18
 	VPADDD      Z4, Z14, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0x96, Z27, Z25, Z6
 	VPADDD.BCST 936(DX), Z17, Z14
 	VMOVDQU32   2624(AX), Z17
@@ -22435,7 +23936,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z14, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
@@ -22454,6 +23961,9 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z15, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z17, Z27, Z9
 	VPADDD      Z14, Z0, Z0
@@ -22471,6 +23981,9 @@ rows:
 	VPROLD      $0x05, Z0, Z27
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z17, Z12, Z12
 	VMOVDQU32   2752(AX), Z17
@@ -22489,11 +24002,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z27
 	VPADDD      Z6, Z12, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z21, Z15, Z1
 	VPADDD      Z17, Z19, Z12
 	VPADDD      Z14, Z6, Z6
 	VPROLD      $0x05, Z3, Z14
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -22512,6 +24031,9 @@ rows:
 	VPADDD      Z17, Z24, Z8
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z5, Z14
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -22530,6 +24052,9 @@ rows:
 	VMOVDQU32   2880(AX), Z17
 	VPADDD      Z17, Z21, Z18
 	VPADDD      Z14, Z4, Z4
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z7, Z14
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 176(DX), Z18, Z10
@@ -22547,7 +24072,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z26, Z24
 	VPADDD      Z14, Z6, Z6
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z3, Z14
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPTERNLOGD  $0xe8, Z25, Z16, Z1
 	VPADDD.BCST 432(DX), Z24, Z24
 	VPROLD      $0x1e, Z7, Z26
@@ -22566,6 +24097,9 @@ rows:
 	VPADDD      Z17, Z22, Z22
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPTERNLOGD  $0xe8, Z27, Z18, Z4
 	VPADDD.BCST 688(DX), Z22, Z9
 	VPROLD      $0x1e, Z3, Z14
@@ -22577,12 +24111,18 @@ rows:
 	VPADDD      Z24, Z11, Z11
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z21
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPTERNLOGD  $0xe8, Z16, Z10, Z2
 	VPADDD.BCST 148(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z23
 	VPADDD      Z17, Z20, Z17
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 944(DX), Z17, Z11
 	VMOVDQU32   3008(AX), Z17
@@ -22595,17 +24135,26 @@ rows:
 	VPADDD      Z24, Z12, Z12
 	VPADDD      Z21, Z3, Z3
 	VPADDD      Z20, Z2, Z2
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPTERNLOGD  $0xe8, Z18, Z15, Z5
 	VPADDD.BCST 276(BX), Z12, Z12
 	VPROLD      $0x1e, Z0, Z20
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z12, Z6
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPTERNLOGD  $0xe8, Z13, Z14, Z0
 	VPTERNLOGD  $0xe8, Z10, Z9, Z1
 	VPADDD      Z17, Z27, Z12
 	VPADDD      Z22, Z6, Z6
 	VPROLD      $0x05, Z3, Z22
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPROLD      $0x05, Z2, Z27
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -22613,6 +24162,9 @@ rows:
 	VMOVDQU32   3072(AX), Z24
 	VPADDD      Z24, Z16, Z16
 	VPADDD      Z25, Z5, Z5
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPTERNLOGD  $0xe8, Z26, Z23, Z7
 	VPADDD.BCST 404(BX), Z8, Z8
 	VPADDD.BCST 24(BX), Z16, Z16
@@ -22624,12 +24176,18 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z22, Z0, Z0
 	VPADDD      Z27, Z1, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
 	VPROLD      $0x1e, Z2, Z19
 	VPADDD      Z24, Z18, Z18
 	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPTERNLOGD  $0xe8, Z14, Z20, Z3
 	VPTERNLOGD  $0xe8, Z9, Z21, Z2
 	VPADDD.BCST 152(BX), Z18, Z18
@@ -22642,6 +24200,9 @@ rows:
 	VMOVDQU32   3136(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z13, Z3
 	VPADDD.BCST 28(BX), Z10, Z10
@@ -22659,6 +24220,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z21, Z19, Z1
 	VPADDD.BCST 156(BX), Z15, Z15
@@ -22693,6 +24257,9 @@ rows:
 	VPADDD.BCST 160(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z17, Z20, Z17
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z22, Z27, Z6
@@ -22711,6 +24278,9 @@ rows:
 	VPADDD.BCST 288(BX), Z12, Z11
 	VPROLD      $0x1e, Z0, Z12
 	VPADDD      Z20, Z2, Z2
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z18, Z16, Z0
@@ -22729,6 +24299,9 @@ rows:
 	VMOVDQU32   3328(AX), Z24
 	VPADDD      Z24, Z19, Z19
 	VPADDD      Z20, Z5, Z5
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 184(DX), Z19, Z8
@@ -22746,6 +24319,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z24, Z13, Z13
 	VPADDD      Z20, Z7, Z7
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 440(DX), Z13, Z13
@@ -22781,6 +24357,9 @@ rows:
 	VPADDD.BCST 164(BX), Z14, Z14
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z24, Z16, Z16
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z14, Z5
 	VPTERNLOGD  $0xe8, Z25, Z23, Z7
@@ -22799,6 +24378,9 @@ rows:
 	VPADDD.BCST 292(BX), Z26, Z26
 	VPROLD      $0x1e, Z3, Z27
 	VPADDD      Z1, Z9, Z1
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPTERNLOGD  $0xe8, Z19, Z13, Z4
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0xe8, Z22, Z20, Z3
@@ -22816,6 +24398,9 @@ rows:
 	VPADDD.BCST 420(BX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z17, Z4
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPTERNLOGD  $0xe8, Z23, Z29, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   3584(AX), Z12
@@ -22834,11 +24419,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z16, Z6
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPTERNLOGD  $0xe8, Z20, Z27, Z0
 	VPTERNLOGD  $0xe8, Z28, Z18, Z1
 	VPADDD      Z12, Z19, Z16
 	VPADDD      Z9, Z6, Z6
 	VPROLD      $0x05, Z3, Z9
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 44(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z16, Z5
 	VPROLD      $0x1e, Z7, Z16
@@ -22857,6 +24448,9 @@ rows:
 	VPADDD      Z12, Z23, Z8
 	VPADDD      Z9, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 172(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -22875,6 +24469,9 @@ rows:
 	VMOVDQU32   3712(AX), Z13
 	VPADDD      Z13, Z28, Z20
 	VPADDD      Z9, Z4, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 300(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z3, Z12, Z3
 	VPADDD.BCST 192(DX), Z20, Z12
@@ -22892,6 +24489,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z12
 	VPADDD      Z13, Z15, Z15
 	VPADDD      Z9, Z6, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 428(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0xe8, Z24, Z10, Z1
 	VPADDD.BCST 448(DX), Z15, Z15
@@ -22930,6 +24530,9 @@ rows:
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 48(BX)
 	VMOVDQU32   3840(AX), Z13
 	VPADDD      Z13, Z24, Z24
 	VPADDD      Z21, Z4, Z4
@@ -22949,6 +24552,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z23, Z15, Z0
 	VMOVDQU32   3904(AX), Z11
 	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 176(BX)
 	VPADDD      Z13, Z14, Z14
 	VPADDD      Z21, Z6, Z6
 	VPROLD      $0x05, Z3, Z21
@@ -22967,6 +24573,9 @@ rows:
 	VMOVDQU32   3520(AX), Z8
 	VPADDD      Z8, Z10, Z10
 	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 304(BX)
 	VPADDD      Z13, Z19, Z19
 	VPADDD      Z21, Z0, Z0
 	VPADDD      Z25, Z10, Z10
@@ -22984,6 +24593,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z8, Z20, Z19
 	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 432(BX)
 	VPADDD      Z13, Z23, Z13
 	VPTERNLOGD  $0x96, Z9, Z28, Z2
 	VPADDD      Z22, Z19, Z19
@@ -23023,6 +24635,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z29, Z22, Z7
 	VPADDD      Z11, Z8, Z8
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 52(BX)
 	VPROLD      $0x05, Z2, Z11
 	VPADDD      Z20, Z5, Z5
 	VPROLD      $0x05, Z6, Z15
@@ -23041,6 +24656,9 @@ rows:
 	VPADDD      Z7, Z20, Z7
 	VPTERNLOGD  $0x96, Z25, Z19, Z3
 	VPADDD      Z11, Z1, Z1
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 180(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z15, Z7, Z7
 	VPROLD      $0x05, Z0, Z11
@@ -23059,6 +24677,9 @@ rows:
 	VMOVDQU32   4160(AX), Z13
 	VPADDD      Z13, Z28, Z16
 	VPADDD      Z9, Z4, Z4
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 308(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z11, Z3, Z3
 	VPADDD.BCST 208(DX), Z16, Z11
@@ -23076,6 +24697,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z11
 	VPADDD      Z13, Z21, Z21
 	VPADDD      Z9, Z6, Z6
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 436(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z26, Z15, Z1
 	VPADDD.BCST 464(DX), Z21, Z21
@@ -23140,6 +24764,9 @@ rows:
 	VPADDD.BCST 468(DX), Z10, Z10
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z12, Z23, Z12
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPTERNLOGD  $0x96, Z11, Z8, Z1
 	VPADDD      Z5, Z10, Z5
 	VPTERNLOGD  $0x96, Z27, Z22, Z7
@@ -23158,6 +24785,9 @@ rows:
 	VPADDD.BCST 724(DX), Z18, Z18
 	VPROLD      $0x1e, Z3, Z26
 	VPADDD      Z1, Z15, Z1
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPTERNLOGD  $0x96, Z17, Z25, Z4
 	VPADDD      Z7, Z18, Z7
 	VPTERNLOGD  $0x96, Z9, Z20, Z3
@@ -23175,6 +24805,9 @@ rows:
 	VPADDD.BCST 980(DX), Z14, Z14
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z16, Z4
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
 	VPADDD      Z3, Z14, Z3
 	VMOVDQU32   4416(AX), Z14
@@ -23193,6 +24826,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z15, Z6
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPTERNLOGD  $0x96, Z20, Z26, Z0
 	VPTERNLOGD  $0x96, Z28, Z18, Z1
 	VPADDD      Z14, Z17, Z15
@@ -23202,6 +24838,9 @@ rows:
 	VPADDD      Z5, Z15, Z5
 	VPROLD      $0x1e, Z7, Z15
 	VPADDD      Z10, Z9, Z9
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VMOVDQU32   4480(AX), Z10
 	VPADDD      Z10, Z8, Z8
 	VPADDD      Z24, Z5, Z5
@@ -23221,6 +24860,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z12
 	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPADDD      Z10, Z25, Z22
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0x96, Z26, Z16, Z3
@@ -23239,6 +24881,9 @@ rows:
 	VMOVDQU32   4096(AX), Z14
 	VPADDD      Z14, Z28, Z22
 	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPADDD      Z10, Z29, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z17, Z22, Z17
@@ -23256,7 +24901,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z20
 	VPADDD      Z14, Z21, Z21
 	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPADDD      Z10, Z26, Z10
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPTERNLOGD  $0x96, Z19, Z24, Z1
 	VPADDD      Z28, Z21, Z21
 	VPROLD      $0x1e, Z7, Z26
@@ -23275,6 +24926,9 @@ rows:
 	VPADDD      Z14, Z23, Z21
 	VPXORD.BCST 988(DX), Z12, Z12
 	VPADDD      Z1, Z9, Z1
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z27, Z21, Z9
 	VPROLD      $0x1e, Z3, Z21
@@ -23286,12 +24940,18 @@ rows:
 	VPADDD      Z10, Z11, Z11
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPTERNLOGD  $0x96, Z24, Z20, Z2
 	VPADDD.BCST 188(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z14, Z16, Z14
 	VPROLD      $0x05, Z1, Z16
 	VPADDD      Z4, Z11, Z4
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPTERNLOGD  $0x96, Z25, Z26, Z6
 	VPADDD      Z12, Z14, Z11
 	VMOVDQU32   4672(AX), Z12
@@ -23304,12 +24964,18 @@ rows:
 	VPADDD      Z10, Z15, Z14
 	VPADDD      Z17, Z3, Z3
 	VPADDD      Z16, Z2, Z2
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPTERNLOGD  $0x96, Z22, Z18, Z5
 	VPADDD.BCST 316(BX), Z14, Z14
 	VPROLD      $0x1e, Z0, Z15
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z14, Z6
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPTERNLOGD  $0x96, Z29, Z21, Z0
 	VPTERNLOGD  $0x96, Z20, Z9, Z1
 	VPADDD      Z12, Z13, Z13
@@ -23322,6 +24988,9 @@ rows:
 	VMOVDQU32   4736(AX), Z10
 	VPADDD      Z10, Z24, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPTERNLOGD  $0x96, Z26, Z27, Z7
 	VPADDD.BCST 444(BX), Z8, Z8
 	VPADDD.BCST 64(BX), Z23, Z17
@@ -23339,6 +25008,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z10, Z22, Z19
 	VPADDD      Z24, Z7, Z7
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPTERNLOGD  $0x96, Z21, Z15, Z3
 	VPTERNLOGD  $0x96, Z9, Z16, Z2
 	VPADDD.BCST 192(BX), Z19, Z19
@@ -23378,6 +25050,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z13, Z22, Z7
 	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        72(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 72(BX)
 	VPROLD      $0x05, Z2, Z18
 	VPADDD      Z25, Z5, Z5
 	VPROLD      $0x05, Z6, Z21
@@ -23396,6 +25071,9 @@ rows:
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0x96, Z8, Z24, Z3
 	VPADDD      Z18, Z1, Z1
+	MOVL        328(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 200(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z18
@@ -23407,6 +25085,9 @@ rows:
 	VPADDD      Z25, Z11, Z11
 	VPROLD      $0x1e, Z6, Z19
 	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        76(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 76(BX)
 	VPROLD      $0x05, Z1, Z25
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
@@ -23414,6 +25095,9 @@ rows:
 	VMOVDQU32   4928(AX), Z11
 	VPADDD      Z11, Z16, Z15
 	VPADDD      Z9, Z4, Z4
+	MOVL        584(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 328(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z18, Z3, Z3
 	VPADDD.BCST 228(DX), Z15, Z15
@@ -23425,12 +25109,18 @@ rows:
 	VPADDD      Z26, Z13, Z13
 	VPROLD      $0x1e, Z0, Z15
 	VPADDD      Z25, Z2, Z2
+	MOVL        332(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 204(BX)
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z13, Z6
 	VPTERNLOGD  $0x96, Z24, Z27, Z0
 	VPROLD      $0x1e, Z1, Z13
 	VPADDD      Z11, Z23, Z23
 	VPADDD      Z9, Z6, Z6
+	MOVL        840(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 456(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z28, Z21, Z1
 	VPADDD.BCST 484(DX), Z23, Z23
@@ -23443,6 +25133,9 @@ rows:
 	VMOVDQU32   4992(AX), Z12
 	VPADDD      Z12, Z17, Z17
 	VPADDD      Z18, Z5, Z5
+	MOVL        588(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 332(BX)
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 72(BX), Z17, Z8
@@ -23460,6 +25153,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z12, Z20, Z20
 	VPADDD      Z18, Z7, Z7
+	MOVL        844(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 460(BX)
 	VPROLD      $0x05, Z0, Z18
 	VPTERNLOGD  $0x96, Z21, Z13, Z2
 	VPADDD.BCST 200(BX), Z20, Z20
@@ -24051,18 +25747,6 @@ TEXT ·avx512Hash7x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -24718,6 +26402,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -24736,6 +26423,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -24753,6 +26443,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -24771,11 +26464,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -24794,6 +26493,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -24812,6 +26514,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 92(DX), Z14, Z10
@@ -24829,6 +26534,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 348(DX), Z16, Z16
@@ -24888,6 +26596,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -24906,6 +26617,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -24924,6 +26638,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 100(DX), Z10, Z10
@@ -24941,6 +26658,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 356(DX), Z24, Z24
@@ -25059,6 +26779,9 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z13, Z5
 	VPROLD      $0x1e, Z7, Z13
@@ -25077,6 +26800,9 @@ rows:
 	VPADDD      Z17, Z27, Z26
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z7, Z26, Z7
 	VPROLD      $0x1e, Z3, Z9
@@ -25094,6 +26820,9 @@ rows:
 	VPADDD      Z17, Z12, Z12
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z22, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   2816(AX), Z12
@@ -25112,11 +26841,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z17, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z14, Z23, Z1
 	VPADDD      Z12, Z19, Z17
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z19
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z20
 	VPADDD      Z5, Z17, Z5
 	VPROLD      $0x1e, Z7, Z17
@@ -25135,6 +26870,9 @@ rows:
 	VPADDD      Z12, Z24, Z8
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z20, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -25153,6 +26891,9 @@ rows:
 	VMOVDQU32   2944(AX), Z12
 	VPADDD      Z12, Z14, Z14
 	VPADDD      Z16, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 116(DX), Z14, Z10
@@ -25170,6 +26911,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z25, Z19, Z1
 	VPADDD.BCST 372(DX), Z15, Z15
@@ -25204,6 +26948,9 @@ rows:
 	VPADDD.BCST 144(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z22, Z12
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z20, Z24, Z6
@@ -25223,6 +26970,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z18
 	VMOVDQU32   3136(AX), Z22
 	VPXORD.BCST 120(DX), Z22, Z25
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z28
 	VPADDD      Z6, Z17, Z6
 	VPTERNLOGD  $0xe8, Z13, Z16, Z0
@@ -25241,6 +26991,9 @@ rows:
 	VMOVDQU32   2752(AX), Z28
 	VPADDD      Z28, Z19, Z19
 	VPXORD.BCST 376(DX), Z22, Z29
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z25, Z19, Z8
@@ -25258,6 +27011,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z20
 	VPADDD      Z28, Z14, Z14
 	VPXORD.BCST 632(DX), Z22, Z25
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0xe8, Z9, Z17, Z2
 	VPADDD      Z29, Z14, Z14
@@ -25326,6 +27082,9 @@ rows:
 	VPADDD      Z23, Z11, Z11
 	VPROLD      $0x1e, Z6, Z18
 	VPADDD.BCST 404(BX), Z12, Z12
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z29, Z30, Z6
@@ -25344,6 +27103,9 @@ rows:
 	VPADDD      Z25, Z17, Z12
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z23, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z12, Z6
 	VPTERNLOGD  $0xe8, Z24, Z27, Z0
@@ -25362,6 +27124,9 @@ rows:
 	VMOVDQU32   3392(AX), Z10
 	VPADDD      Z10, Z20, Z19
 	VPADDD      Z21, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 132(DX), Z19, Z8
@@ -25379,6 +27144,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z10, Z15, Z15
 	VPADDD      Z20, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z22, Z12, Z2
 	VPADDD.BCST 388(DX), Z15, Z15
@@ -25573,6 +27341,9 @@ rows:
 	VPADDD      Z4, Z12, Z4
 	VPTERNLOGD  $0xe8, Z27, Z30, Z6
 	VPADDD      Z3, Z13, Z3
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VMOVDQU32   3840(AX), Z12
 	VPADDD      Z12, Z15, Z13
 	VPADDD      Z10, Z4, Z4
@@ -25592,6 +27363,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z24, Z26, Z0
 	VMOVDQU32   3904(AX), Z13
 	VPXORD.BCST 156(DX), Z13, Z22
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPADDD      Z12, Z9, Z9
 	VPADDD      Z10, Z6, Z6
 	VPROLD      $0x05, Z3, Z10
@@ -25610,6 +27384,9 @@ rows:
 	VMOVDQU32   2752(AX), Z8
 	VPADDD      Z8, Z14, Z14
 	VPXORD.BCST 412(DX), Z13, Z19
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPADDD      Z12, Z27, Z21
 	VPADDD      Z10, Z0, Z0
 	VPADDD      Z22, Z14, Z10
@@ -25627,6 +27404,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z8, Z25, Z21
 	VPXORD.BCST 668(DX), Z13, Z25
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPADDD      Z12, Z24, Z12
 	VPTERNLOGD  $0x96, Z20, Z23, Z2
 	VPADDD      Z19, Z21, Z19
@@ -25788,6 +27568,9 @@ rows:
 	VPADDD.BCST 428(DX), Z20, Z20
 	VPROLD      $0x1e, Z7, Z30
 	VPADDD      Z8, Z26, Z8
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPTERNLOGD  $0x96, Z27, Z14, Z1
 	VPADDD      Z5, Z20, Z5
 	VPTERNLOGD  $0x96, Z28, Z22, Z7
@@ -25806,6 +27589,9 @@ rows:
 	VPADDD.BCST 684(DX), Z17, Z17
 	VPROLD      $0x1e, Z3, Z25
 	VPADDD      Z1, Z9, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z4
 	VPADDD      Z7, Z17, Z7
 	VPTERNLOGD  $0x96, Z23, Z21, Z3
@@ -25823,6 +27609,9 @@ rows:
 	VPADDD.BCST 940(DX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z15, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPTERNLOGD  $0x96, Z22, Z30, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   4416(AX), Z12
@@ -25841,6 +27630,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z15, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPTERNLOGD  $0x96, Z21, Z25, Z0
 	VPTERNLOGD  $0x96, Z29, Z17, Z1
 	VPADDD      Z12, Z11, Z11
@@ -25850,6 +27642,9 @@ rows:
 	VPADDD      Z5, Z11, Z5
 	VPROLD      $0x1e, Z7, Z11
 	VPADDD      Z8, Z23, Z8
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   4480(AX), Z23
 	VPADDD      Z23, Z14, Z14
 	VPADDD      Z26, Z5, Z5
@@ -25869,6 +27664,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z10
 	VPXORD.BCST 180(DX), Z10, Z15
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z23, Z19, Z19
 	VPADDD      Z26, Z7, Z7
 	VPTERNLOGD  $0x96, Z25, Z20, Z3
@@ -25887,6 +27685,9 @@ rows:
 	VMOVDQU32   4096(AX), Z12
 	VPADDD      Z12, Z29, Z21
 	VPXORD.BCST 436(DX), Z10, Z28
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z23, Z30, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z15, Z21, Z15
@@ -25904,6 +27705,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z12, Z16, Z16
 	VPXORD.BCST 692(DX), Z10, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z23, Z25, Z23
 	VPTERNLOGD  $0x96, Z24, Z22, Z1
 	VPADDD      Z28, Z16, Z16
@@ -25938,6 +27742,9 @@ rows:
 	VPADDD.BCST 164(BX), Z13, Z13
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z20, Z12
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z26, Z25, Z6
@@ -25957,6 +27764,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z13
 	VMOVDQU32   4736(AX), Z15
 	VPXORD.BCST 184(DX), Z15, Z20
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0x96, Z29, Z18, Z0
@@ -25975,6 +27785,9 @@ rows:
 	VMOVDQU32   4096(AX), Z24
 	VPADDD      Z24, Z22, Z22
 	VPXORD.BCST 440(DX), Z15, Z28
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z20, Z22, Z8
@@ -25992,6 +27805,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z24, Z21, Z21
 	VPXORD.BCST 696(DX), Z15, Z23
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0x96, Z9, Z11, Z2
 	VPADDD      Z28, Z21, Z21
@@ -26730,7 +28546,7 @@ TEXT ·avx512Step8x20(SB), NOSPLIT, $0-24
 	RET
 
 // func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-// Requires: AVX, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·avx512Hash8x20(SB), NOSPLIT, $0-48
 	MOVQ table+0(FP), AX
 	MOVQ change+8(FP), CX
@@ -26740,30 +28556,6 @@ TEXT ·avx512Hash8x20(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   64(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 64(BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   320(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 192(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   576(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 320(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
-	VMOVDQU32   832(DX), X0
-	VPXORD      64(CX), X0, X0
-	VMOVDQU32   X0, 448(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 128(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -27419,6 +29211,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -27437,6 +29232,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -27454,6 +29252,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -27472,11 +29273,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -27495,6 +29302,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -27513,6 +29323,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 156(DX), Z14, Z10
@@ -27530,6 +29343,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 412(DX), Z16, Z16
@@ -27589,6 +29405,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -27607,6 +29426,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -27625,6 +29447,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 164(DX), Z10, Z10
@@ -27642,6 +29467,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 420(DX), Z24, Z24
@@ -27701,6 +29529,9 @@ rows:
 	VPADDD      Z17, Z25, Z23
 	VPADDD      Z16, Z6, Z6
 	VPROLD      $0x05, Z3, Z16
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z1
 	VPADDD.BCST 424(DX), Z23, Z23
 	VPROLD      $0x1e, Z7, Z25
@@ -27719,6 +29550,9 @@ rows:
 	VPADDD      Z17, Z20, Z20
 	VPADDD      Z16, Z0, Z0
 	VPADDD      Z1, Z8, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD.BCST 680(DX), Z20, Z8
 	VPROLD      $0x1e, Z3, Z16
@@ -27736,6 +29570,9 @@ rows:
 	VPADDD      Z17, Z18, Z17
 	VPROLD      $0x05, Z1, Z18
 	VPADDD      Z4, Z14, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0x96, Z27, Z25, Z6
 	VPADDD.BCST 936(DX), Z17, Z14
 	VMOVDQU32   2624(AX), Z17
@@ -27754,7 +29591,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z14, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
@@ -27773,6 +29616,9 @@ rows:
 	VPROLD      $0x05, Z6, Z28
 	VPADDD      Z0, Z15, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z17, Z27, Z9
 	VPADDD      Z14, Z0, Z0
@@ -27790,6 +29636,9 @@ rows:
 	VPROLD      $0x05, Z0, Z27
 	VPROLD      $0x05, Z1, Z28
 	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z17, Z12, Z12
 	VMOVDQU32   2752(AX), Z17
@@ -27808,11 +29657,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z27
 	VPADDD      Z6, Z12, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z21, Z15, Z1
 	VPADDD      Z17, Z19, Z12
 	VPADDD      Z14, Z6, Z6
 	VPROLD      $0x05, Z3, Z14
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -27831,6 +29686,9 @@ rows:
 	VPADDD      Z17, Z24, Z8
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z5, Z14
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -27849,6 +29707,9 @@ rows:
 	VMOVDQU32   2880(AX), Z17
 	VPADDD      Z17, Z21, Z18
 	VPADDD      Z14, Z4, Z4
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z7, Z14
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 176(DX), Z18, Z10
@@ -27866,7 +29727,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z26, Z24
 	VPADDD      Z14, Z6, Z6
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z3, Z14
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPTERNLOGD  $0xe8, Z25, Z16, Z1
 	VPADDD.BCST 432(DX), Z24, Z24
 	VPROLD      $0x1e, Z7, Z26
@@ -27885,6 +29752,9 @@ rows:
 	VPADDD      Z17, Z22, Z22
 	VPADDD      Z14, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPTERNLOGD  $0xe8, Z27, Z18, Z4
 	VPADDD.BCST 688(DX), Z22, Z9
 	VPROLD      $0x1e, Z3, Z14
@@ -27896,12 +29766,18 @@ rows:
 	VPADDD      Z24, Z11, Z11
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z21
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VPTERNLOGD  $0xe8, Z16, Z10, Z2
 	VPADDD.BCST 148(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z23
 	VPADDD      Z17, Z20, Z17
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 944(DX), Z17, Z11
 	VMOVDQU32   3008(AX), Z17
@@ -27914,17 +29790,26 @@ rows:
 	VPADDD      Z24, Z12, Z12
 	VPADDD      Z21, Z3, Z3
 	VPADDD      Z20, Z2, Z2
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPTERNLOGD  $0xe8, Z18, Z15, Z5
 	VPADDD.BCST 276(BX), Z12, Z12
 	VPROLD      $0x1e, Z0, Z20
 	VPROLD      $0x1e, Z1, Z21
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z12, Z6
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPTERNLOGD  $0xe8, Z13, Z14, Z0
 	VPTERNLOGD  $0xe8, Z10, Z9, Z1
 	VPADDD      Z17, Z27, Z12
 	VPADDD      Z22, Z6, Z6
 	VPROLD      $0x05, Z3, Z22
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPROLD      $0x05, Z2, Z27
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -27932,6 +29817,9 @@ rows:
 	VMOVDQU32   3072(AX), Z24
 	VPADDD      Z24, Z16, Z16
 	VPADDD      Z25, Z5, Z5
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPTERNLOGD  $0xe8, Z26, Z23, Z7
 	VPADDD.BCST 404(BX), Z8, Z8
 	VPADDD.BCST 24(BX), Z16, Z16
@@ -27943,12 +29831,18 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z22, Z0, Z0
 	VPADDD      Z27, Z1, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
 	VPROLD      $0x1e, Z2, Z19
 	VPADDD      Z24, Z18, Z18
 	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPTERNLOGD  $0xe8, Z14, Z20, Z3
 	VPTERNLOGD  $0xe8, Z9, Z21, Z2
 	VPADDD.BCST 152(BX), Z18, Z18
@@ -27961,6 +29855,9 @@ rows:
 	VMOVDQU32   3136(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z13, Z3
 	VPADDD.BCST 28(BX), Z10, Z10
@@ -27978,6 +29875,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z21, Z19, Z1
 	VPADDD.BCST 156(BX), Z15, Z15
@@ -28012,6 +29912,9 @@ rows:
 	VPADDD.BCST 160(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z26
 	VPADDD      Z17, Z20, Z17
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z22, Z27, Z6
@@ -28030,6 +29933,9 @@ rows:
 	VPADDD.BCST 288(BX), Z12, Z11
 	VPROLD      $0x1e, Z0, Z12
 	VPADDD      Z20, Z2, Z2
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPROLD      $0x05, Z4, Z20
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0xe8, Z18, Z16, Z0
@@ -28048,6 +29954,9 @@ rows:
 	VMOVDQU32   3328(AX), Z24
 	VPADDD      Z24, Z19, Z19
 	VPADDD      Z20, Z5, Z5
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 184(DX), Z19, Z8
@@ -28065,6 +29974,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z24, Z13, Z13
 	VPADDD      Z20, Z7, Z7
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z9, Z11, Z2
 	VPADDD.BCST 440(DX), Z13, Z13
@@ -28100,6 +30012,9 @@ rows:
 	VPADDD.BCST 164(BX), Z14, Z14
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z24, Z16, Z16
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z14, Z5
 	VPTERNLOGD  $0xe8, Z25, Z23, Z7
@@ -28118,6 +30033,9 @@ rows:
 	VPADDD.BCST 292(BX), Z26, Z26
 	VPROLD      $0x1e, Z3, Z27
 	VPADDD      Z1, Z9, Z1
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPTERNLOGD  $0xe8, Z19, Z13, Z4
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0xe8, Z22, Z20, Z3
@@ -28135,6 +30053,9 @@ rows:
 	VPADDD.BCST 420(BX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z17, Z4
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPTERNLOGD  $0xe8, Z23, Z29, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   3584(AX), Z12
@@ -28153,11 +30074,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z25
 	VPADDD      Z6, Z16, Z6
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPTERNLOGD  $0xe8, Z20, Z27, Z0
 	VPTERNLOGD  $0xe8, Z28, Z18, Z1
 	VPADDD      Z12, Z19, Z16
 	VPADDD      Z9, Z6, Z6
 	VPROLD      $0x05, Z3, Z9
+	MOVL        44(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 44(BX)
 	VPROLD      $0x05, Z2, Z19
 	VPADDD      Z5, Z16, Z5
 	VPROLD      $0x1e, Z7, Z16
@@ -28176,6 +30103,9 @@ rows:
 	VPADDD      Z12, Z23, Z8
 	VPADDD      Z9, Z0, Z0
 	VPADDD      Z19, Z1, Z1
+	MOVL        300(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 172(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -28194,6 +30124,9 @@ rows:
 	VMOVDQU32   3712(AX), Z13
 	VPADDD      Z13, Z28, Z20
 	VPADDD      Z9, Z4, Z4
+	MOVL        556(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 300(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z3, Z12, Z3
 	VPADDD.BCST 192(DX), Z20, Z12
@@ -28211,6 +30144,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z12
 	VPADDD      Z13, Z15, Z15
 	VPADDD      Z9, Z6, Z6
+	MOVL        812(DX), R8
+	XORL        44(CX), R8
+	MOVL        R8, 428(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0xe8, Z24, Z10, Z1
 	VPADDD.BCST 448(DX), Z15, Z15
@@ -28249,6 +30185,9 @@ rows:
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z19, Z26, Z6
 	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        48(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 48(BX)
 	VMOVDQU32   3840(AX), Z13
 	VPADDD      Z13, Z24, Z24
 	VPADDD      Z21, Z4, Z4
@@ -28268,6 +30207,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z23, Z15, Z0
 	VMOVDQU32   3904(AX), Z11
 	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        304(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 176(BX)
 	VPADDD      Z13, Z14, Z14
 	VPADDD      Z21, Z6, Z6
 	VPROLD      $0x05, Z3, Z21
@@ -28286,6 +30228,9 @@ rows:
 	VMOVDQU32   3520(AX), Z8
 	VPADDD      Z8, Z10, Z10
 	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        560(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 304(BX)
 	VPADDD      Z13, Z19, Z19
 	VPADDD      Z21, Z0, Z0
 	VPADDD      Z25, Z10, Z10
@@ -28303,6 +30248,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z8, Z20, Z19
 	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        816(DX), R8
+	XORL        48(CX), R8
+	MOVL        R8, 432(BX)
 	VPADDD      Z13, Z23, Z13
 	VPTERNLOGD  $0x96, Z9, Z28, Z2
 	VPADDD      Z22, Z19, Z19
@@ -28342,6 +30290,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z29, Z22, Z7
 	VPADDD      Z11, Z8, Z8
+	MOVL        52(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 52(BX)
 	VPROLD      $0x05, Z2, Z11
 	VPADDD      Z20, Z5, Z5
 	VPROLD      $0x05, Z6, Z15
@@ -28360,6 +30311,9 @@ rows:
 	VPADDD      Z7, Z20, Z7
 	VPTERNLOGD  $0x96, Z25, Z19, Z3
 	VPADDD      Z11, Z1, Z1
+	MOVL        308(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 180(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z15, Z7, Z7
 	VPROLD      $0x05, Z0, Z11
@@ -28378,6 +30332,9 @@ rows:
 	VMOVDQU32   4160(AX), Z13
 	VPADDD      Z13, Z28, Z16
 	VPADDD      Z9, Z4, Z4
+	MOVL        564(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 308(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z11, Z3, Z3
 	VPADDD.BCST 208(DX), Z16, Z11
@@ -28395,6 +30352,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z11
 	VPADDD      Z13, Z21, Z21
 	VPADDD      Z9, Z6, Z6
+	MOVL        820(DX), R8
+	XORL        52(CX), R8
+	MOVL        R8, 436(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z26, Z15, Z1
 	VPADDD.BCST 464(DX), Z21, Z21
@@ -28459,6 +30419,9 @@ rows:
 	VPADDD.BCST 468(DX), Z10, Z10
 	VPROLD      $0x1e, Z7, Z29
 	VPADDD      Z12, Z23, Z12
+	MOVL        56(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 56(BX)
 	VPTERNLOGD  $0x96, Z11, Z8, Z1
 	VPADDD      Z5, Z10, Z5
 	VPTERNLOGD  $0x96, Z27, Z22, Z7
@@ -28477,6 +30440,9 @@ rows:
 	VPADDD.BCST 724(DX), Z18, Z18
 	VPROLD      $0x1e, Z3, Z26
 	VPADDD      Z1, Z15, Z1
+	MOVL        312(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 184(BX)
 	VPTERNLOGD  $0x96, Z17, Z25, Z4
 	VPADDD      Z7, Z18, Z7
 	VPTERNLOGD  $0x96, Z9, Z20, Z3
@@ -28494,6 +30460,9 @@ rows:
 	VPADDD.BCST 980(DX), Z14, Z14
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z16, Z4
+	MOVL        568(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 312(BX)
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
 	VPADDD      Z3, Z14, Z3
 	VMOVDQU32   4416(AX), Z14
@@ -28512,6 +30481,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z15, Z6
+	MOVL        824(DX), R8
+	XORL        56(CX), R8
+	MOVL        R8, 440(BX)
 	VPTERNLOGD  $0x96, Z20, Z26, Z0
 	VPTERNLOGD  $0x96, Z28, Z18, Z1
 	VPADDD      Z14, Z17, Z15
@@ -28521,6 +30493,9 @@ rows:
 	VPADDD      Z5, Z15, Z5
 	VPROLD      $0x1e, Z7, Z15
 	VPADDD      Z10, Z9, Z9
+	MOVL        60(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 60(BX)
 	VMOVDQU32   4480(AX), Z10
 	VPADDD      Z10, Z8, Z8
 	VPADDD      Z24, Z5, Z5
@@ -28540,6 +30515,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z12
 	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 188(BX)
 	VPADDD      Z10, Z25, Z22
 	VPADDD      Z24, Z7, Z7
 	VPTERNLOGD  $0x96, Z26, Z16, Z3
@@ -28558,6 +30536,9 @@ rows:
 	VMOVDQU32   4096(AX), Z14
 	VPADDD      Z14, Z28, Z22
 	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        572(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 316(BX)
 	VPADDD      Z10, Z29, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z17, Z22, Z17
@@ -28575,7 +30556,13 @@ rows:
 	VPROLD      $0x1e, Z1, Z20
 	VPADDD      Z14, Z21, Z21
 	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        828(DX), R8
+	XORL        60(CX), R8
+	MOVL        R8, 444(BX)
 	VPADDD      Z10, Z26, Z10
+	MOVL        64(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 64(BX)
 	VPTERNLOGD  $0x96, Z19, Z24, Z1
 	VPADDD      Z28, Z21, Z21
 	VPROLD      $0x1e, Z7, Z26
@@ -28594,6 +30581,9 @@ rows:
 	VPADDD      Z14, Z23, Z21
 	VPXORD.BCST 988(DX), Z12, Z12
 	VPADDD      Z1, Z9, Z1
+	MOVL        320(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 192(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z27, Z21, Z9
 	VPROLD      $0x1e, Z3, Z21
@@ -28605,12 +30595,18 @@ rows:
 	VPADDD      Z10, Z11, Z11
 	VPADDD      Z17, Z7, Z7
 	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 68(BX)
 	VPTERNLOGD  $0x96, Z24, Z20, Z2
 	VPADDD.BCST 188(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z14, Z16, Z14
 	VPROLD      $0x05, Z1, Z16
 	VPADDD      Z4, Z11, Z4
+	MOVL        576(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 320(BX)
 	VPTERNLOGD  $0x96, Z25, Z26, Z6
 	VPADDD      Z12, Z14, Z11
 	VMOVDQU32   4672(AX), Z12
@@ -28623,12 +30619,18 @@ rows:
 	VPADDD      Z10, Z15, Z14
 	VPADDD      Z17, Z3, Z3
 	VPADDD      Z16, Z2, Z2
+	MOVL        324(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 196(BX)
 	VPTERNLOGD  $0x96, Z22, Z18, Z5
 	VPADDD.BCST 316(BX), Z14, Z14
 	VPROLD      $0x1e, Z0, Z15
 	VPROLD      $0x1e, Z1, Z16
 	VPROLD      $0x05, Z4, Z17
 	VPADDD      Z6, Z14, Z6
+	MOVL        832(DX), R8
+	XORL        64(CX), R8
+	MOVL        R8, 448(BX)
 	VPTERNLOGD  $0x96, Z29, Z21, Z0
 	VPTERNLOGD  $0x96, Z20, Z9, Z1
 	VPADDD      Z12, Z13, Z13
@@ -28641,6 +30643,9 @@ rows:
 	VMOVDQU32   4736(AX), Z10
 	VPADDD      Z10, Z24, Z23
 	VPADDD      Z17, Z5, Z5
+	MOVL        580(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 324(BX)
 	VPTERNLOGD  $0x96, Z26, Z27, Z7
 	VPADDD.BCST 444(BX), Z8, Z8
 	VPADDD.BCST 64(BX), Z23, Z17
@@ -28658,6 +30663,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z17
 	VPADDD      Z10, Z22, Z19
 	VPADDD      Z24, Z7, Z7
+	MOVL        836(DX), R8
+	XORL        68(CX), R8
+	MOVL        R8, 452(BX)
 	VPTERNLOGD  $0x96, Z21, Z15, Z3
 	VPTERNLOGD  $0x96, Z9, Z16, Z2
 	VPADDD.BCST 192(BX), Z19, Z19
@@ -28697,6 +30705,9 @@ rows:
 	VPADDD      Z5, Z18, Z5
 	VPTERNLOGD  $0x96, Z13, Z22, Z7
 	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        72(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 72(BX)
 	VPROLD      $0x05, Z2, Z18
 	VPADDD      Z25, Z5, Z5
 	VPROLD      $0x05, Z6, Z21
@@ -28715,6 +30726,9 @@ rows:
 	VPADDD      Z7, Z26, Z7
 	VPTERNLOGD  $0x96, Z8, Z24, Z3
 	VPADDD      Z18, Z1, Z1
+	MOVL        328(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 200(BX)
 	VPROLD      $0x05, Z5, Z9
 	VPADDD      Z21, Z7, Z7
 	VPROLD      $0x05, Z0, Z18
@@ -28726,6 +30740,9 @@ rows:
 	VPADDD      Z25, Z11, Z11
 	VPROLD      $0x1e, Z6, Z19
 	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        76(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 76(BX)
 	VPROLD      $0x05, Z1, Z25
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0x96, Z22, Z29, Z6
@@ -28733,6 +30750,9 @@ rows:
 	VMOVDQU32   4928(AX), Z11
 	VPADDD      Z11, Z16, Z15
 	VPADDD      Z9, Z4, Z4
+	MOVL        584(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 328(BX)
 	VPROLD      $0x05, Z7, Z9
 	VPADDD      Z18, Z3, Z3
 	VPADDD.BCST 228(DX), Z15, Z15
@@ -28744,12 +30764,18 @@ rows:
 	VPADDD      Z26, Z13, Z13
 	VPROLD      $0x1e, Z0, Z15
 	VPADDD      Z25, Z2, Z2
+	MOVL        332(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 204(BX)
 	VPROLD      $0x05, Z4, Z18
 	VPADDD      Z6, Z13, Z6
 	VPTERNLOGD  $0x96, Z24, Z27, Z0
 	VPROLD      $0x1e, Z1, Z13
 	VPADDD      Z11, Z23, Z23
 	VPADDD      Z9, Z6, Z6
+	MOVL        840(DX), R8
+	XORL        72(CX), R8
+	MOVL        R8, 456(BX)
 	VPROLD      $0x05, Z3, Z9
 	VPTERNLOGD  $0x96, Z28, Z21, Z1
 	VPADDD.BCST 484(DX), Z23, Z23
@@ -28762,6 +30788,9 @@ rows:
 	VMOVDQU32   4992(AX), Z12
 	VPADDD      Z12, Z17, Z17
 	VPADDD      Z18, Z5, Z5
+	MOVL        588(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 332(BX)
 	VPROLD      $0x05, Z6, Z18
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 72(BX), Z17, Z8
@@ -28779,6 +30808,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z12, Z20, Z20
 	VPADDD      Z18, Z7, Z7
+	MOVL        844(DX), R8
+	XORL        76(CX), R8
+	MOVL        R8, 460(BX)
 	VPROLD      $0x05, Z0, Z18
 	VPTERNLOGD  $0x96, Z21, Z13, Z2
 	VPADDD.BCST 200(BX), Z20, Z20
@@ -29370,18 +31402,6 @@ TEXT ·avx512Hash8x16(SB), NOSPLIT, $0-48
 	MOVQ count+40(FP), DI
 
 rows:
-	VMOVDQU32   (DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, (BX)
-	VMOVDQU32   256(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 128(BX)
-	VMOVDQU32   512(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 256(BX)
-	VMOVDQU32   768(DX), Z0
-	VPXORD      (CX), Z0, Z0
-	VMOVDQU32   Z0, 384(BX)
 	VMOVDQU32   (AX), Z0
 	VPADDD.BCST 64(DX), Z0, Z1
 	VPROLD      $0x05, Z1, Z2
@@ -30037,6 +32057,9 @@ rows:
 	VPROLD      $0x05, Z4, Z16
 	VPADDD      Z6, Z10, Z6
 	VPROLD      $0x1e, Z0, Z10
+	MOVL        (DX), R8
+	XORL        (CX), R8
+	MOVL        R8, (BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z1
 	VPADDD      Z21, Z26, Z23
 	VPADDD      Z27, Z6, Z6
@@ -30055,6 +32078,9 @@ rows:
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z9, Z0
 	VPADDD      Z1, Z15, Z1
+	MOVL        256(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 128(BX)
 	VPTERNLOGD  $0x96, Z13, Z22, Z4
 	VPADDD      Z21, Z24, Z9
 	VPADDD      Z27, Z0, Z0
@@ -30072,6 +32098,9 @@ rows:
 	VPROLD      $0x05, Z0, Z26
 	VPROLD      $0x05, Z1, Z27
 	VPADDD      Z4, Z12, Z4
+	MOVL        512(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 256(BX)
 	VPTERNLOGD  $0x96, Z8, Z23, Z6
 	VPADDD      Z21, Z17, Z12
 	VMOVDQU32   1984(AX), Z17
@@ -30090,11 +32119,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z12, Z6
+	MOVL        768(DX), R8
+	XORL        (CX), R8
+	MOVL        R8, 384(BX)
 	VPTERNLOGD  $0x96, Z10, Z9, Z0
 	VPTERNLOGD  $0x96, Z14, Z24, Z1
 	VPADDD      Z17, Z13, Z12
 	VPADDD      Z15, Z6, Z6
 	VPROLD      $0x05, Z3, Z13
+	MOVL        4(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 4(BX)
 	VPROLD      $0x05, Z2, Z15
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -30113,6 +32148,9 @@ rows:
 	VPADDD      Z17, Z8, Z8
 	VPADDD      Z13, Z0, Z0
 	VPADDD      Z15, Z1, Z1
+	MOVL        260(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 132(BX)
 	VPROLD      $0x05, Z5, Z13
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -30131,6 +32169,9 @@ rows:
 	VMOVDQU32   2112(AX), Z17
 	VPADDD      Z17, Z14, Z14
 	VPADDD      Z13, Z4, Z4
+	MOVL        516(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 260(BX)
 	VPROLD      $0x05, Z7, Z13
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 92(DX), Z14, Z10
@@ -30148,6 +32189,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z16, Z16
 	VPADDD      Z13, Z6, Z6
+	MOVL        772(DX), R8
+	XORL        4(CX), R8
+	MOVL        R8, 388(BX)
 	VPROLD      $0x05, Z3, Z13
 	VPTERNLOGD  $0x96, Z25, Z15, Z1
 	VPADDD.BCST 348(DX), Z16, Z16
@@ -30207,6 +32251,9 @@ rows:
 	VPADDD      Z17, Z26, Z12
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        8(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 8(BX)
 	VPROLD      $0x05, Z2, Z26
 	VPADDD      Z5, Z12, Z5
 	VPROLD      $0x1e, Z7, Z12
@@ -30225,6 +32272,9 @@ rows:
 	VPADDD      Z17, Z19, Z8
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z26, Z1, Z1
+	MOVL        264(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 136(BX)
 	VPROLD      $0x05, Z5, Z15
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -30243,6 +32293,9 @@ rows:
 	VMOVDQU32   2368(AX), Z17
 	VPADDD      Z17, Z10, Z10
 	VPADDD      Z15, Z4, Z4
+	MOVL        520(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 264(BX)
 	VPROLD      $0x05, Z7, Z15
 	VPADDD      Z3, Z14, Z3
 	VPADDD.BCST 100(DX), Z10, Z10
@@ -30260,6 +32313,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z17, Z24, Z24
 	VPADDD      Z15, Z6, Z6
+	MOVL        776(DX), R8
+	XORL        8(CX), R8
+	MOVL        R8, 392(BX)
 	VPROLD      $0x05, Z3, Z15
 	VPTERNLOGD  $0x96, Z22, Z19, Z1
 	VPADDD.BCST 356(DX), Z24, Z24
@@ -30378,6 +32434,9 @@ rows:
 	VPADDD      Z17, Z13, Z13
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z20
+	MOVL        12(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 12(BX)
 	VPTERNLOGD  $0xe8, Z11, Z8, Z1
 	VPADDD      Z5, Z13, Z5
 	VPROLD      $0x1e, Z7, Z13
@@ -30396,6 +32455,9 @@ rows:
 	VPADDD      Z17, Z27, Z26
 	VPADDD      Z20, Z0, Z0
 	VPADDD      Z1, Z9, Z1
+	MOVL        268(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 140(BX)
 	VPTERNLOGD  $0xe8, Z19, Z10, Z4
 	VPADDD      Z7, Z26, Z7
 	VPROLD      $0x1e, Z3, Z9
@@ -30413,6 +32475,9 @@ rows:
 	VPADDD      Z17, Z12, Z12
 	VPROLD      $0x05, Z1, Z17
 	VPADDD      Z4, Z22, Z4
+	MOVL        524(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 268(BX)
 	VPTERNLOGD  $0xe8, Z24, Z13, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   2816(AX), Z12
@@ -30431,11 +32496,17 @@ rows:
 	VPROLD      $0x1e, Z1, Z25
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z17, Z6
+	MOVL        780(DX), R8
+	XORL        12(CX), R8
+	MOVL        R8, 396(BX)
 	VPTERNLOGD  $0xe8, Z18, Z9, Z0
 	VPTERNLOGD  $0xe8, Z14, Z23, Z1
 	VPADDD      Z12, Z19, Z17
 	VPADDD      Z20, Z6, Z6
 	VPROLD      $0x05, Z3, Z19
+	MOVL        16(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 16(BX)
 	VPROLD      $0x05, Z2, Z20
 	VPADDD      Z5, Z17, Z5
 	VPROLD      $0x1e, Z7, Z17
@@ -30454,6 +32525,9 @@ rows:
 	VPADDD      Z12, Z24, Z8
 	VPADDD      Z19, Z0, Z0
 	VPADDD      Z20, Z1, Z1
+	MOVL        272(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 144(BX)
 	VPROLD      $0x05, Z5, Z16
 	VPADDD      Z7, Z8, Z7
 	VPROLD      $0x1e, Z3, Z8
@@ -30472,6 +32546,9 @@ rows:
 	VMOVDQU32   2944(AX), Z12
 	VPADDD      Z12, Z14, Z14
 	VPADDD      Z16, Z4, Z4
+	MOVL        528(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 272(BX)
 	VPROLD      $0x05, Z7, Z16
 	VPADDD      Z3, Z10, Z3
 	VPADDD.BCST 116(DX), Z14, Z10
@@ -30489,6 +32566,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z10
 	VPADDD      Z12, Z15, Z15
 	VPADDD      Z16, Z6, Z6
+	MOVL        784(DX), R8
+	XORL        16(CX), R8
+	MOVL        R8, 400(BX)
 	VPROLD      $0x05, Z3, Z16
 	VPTERNLOGD  $0xe8, Z25, Z19, Z1
 	VPADDD.BCST 372(DX), Z15, Z15
@@ -30523,6 +32603,9 @@ rows:
 	VPADDD.BCST 144(BX), Z11, Z11
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z22, Z12
+	MOVL        20(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 20(BX)
 	VPROLD      $0x05, Z1, Z22
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z20, Z24, Z6
@@ -30542,6 +32625,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z18
 	VMOVDQU32   3136(AX), Z22
 	VPXORD.BCST 120(DX), Z22, Z25
+	MOVL        276(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 148(BX)
 	VPROLD      $0x05, Z4, Z28
 	VPADDD      Z6, Z17, Z6
 	VPTERNLOGD  $0xe8, Z13, Z16, Z0
@@ -30560,6 +32646,9 @@ rows:
 	VMOVDQU32   2752(AX), Z28
 	VPADDD      Z28, Z19, Z19
 	VPXORD.BCST 376(DX), Z22, Z29
+	MOVL        532(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 276(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z25, Z19, Z8
@@ -30577,6 +32666,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z20
 	VPADDD      Z28, Z14, Z14
 	VPXORD.BCST 632(DX), Z22, Z25
+	MOVL        788(DX), R8
+	XORL        20(CX), R8
+	MOVL        R8, 404(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0xe8, Z9, Z17, Z2
 	VPADDD      Z29, Z14, Z14
@@ -30645,6 +32737,9 @@ rows:
 	VPADDD      Z23, Z11, Z11
 	VPROLD      $0x1e, Z6, Z18
 	VPADDD.BCST 404(BX), Z12, Z12
+	MOVL        24(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 24(BX)
 	VPROLD      $0x05, Z1, Z23
 	VPADDD      Z4, Z11, Z4
 	VPTERNLOGD  $0xe8, Z29, Z30, Z6
@@ -30663,6 +32758,9 @@ rows:
 	VPADDD      Z25, Z17, Z12
 	VPROLD      $0x1e, Z0, Z17
 	VPADDD      Z23, Z2, Z2
+	MOVL        280(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 152(BX)
 	VPROLD      $0x05, Z4, Z21
 	VPADDD      Z6, Z12, Z6
 	VPTERNLOGD  $0xe8, Z24, Z27, Z0
@@ -30681,6 +32779,9 @@ rows:
 	VMOVDQU32   3392(AX), Z10
 	VPADDD      Z10, Z20, Z19
 	VPADDD      Z21, Z5, Z5
+	MOVL        536(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 280(BX)
 	VPROLD      $0x05, Z6, Z20
 	VPADDD      Z0, Z8, Z0
 	VPADDD.BCST 132(DX), Z19, Z8
@@ -30698,6 +32799,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z8
 	VPADDD      Z10, Z15, Z15
 	VPADDD      Z20, Z7, Z7
+	MOVL        792(DX), R8
+	XORL        24(CX), R8
+	MOVL        R8, 408(BX)
 	VPROLD      $0x05, Z0, Z20
 	VPTERNLOGD  $0xe8, Z22, Z12, Z2
 	VPADDD.BCST 388(DX), Z15, Z15
@@ -30892,6 +32996,9 @@ rows:
 	VPADDD      Z4, Z12, Z4
 	VPTERNLOGD  $0xe8, Z27, Z30, Z6
 	VPADDD      Z3, Z13, Z3
+	MOVL        28(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 28(BX)
 	VMOVDQU32   3840(AX), Z12
 	VPADDD      Z12, Z15, Z13
 	VPADDD      Z10, Z4, Z4
@@ -30911,6 +33018,9 @@ rows:
 	VPTERNLOGD  $0xe8, Z24, Z26, Z0
 	VMOVDQU32   3904(AX), Z13
 	VPXORD.BCST 156(DX), Z13, Z22
+	MOVL        284(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 156(BX)
 	VPADDD      Z12, Z9, Z9
 	VPADDD      Z10, Z6, Z6
 	VPROLD      $0x05, Z3, Z10
@@ -30929,6 +33039,9 @@ rows:
 	VMOVDQU32   2752(AX), Z8
 	VPADDD      Z8, Z14, Z14
 	VPXORD.BCST 412(DX), Z13, Z19
+	MOVL        540(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 284(BX)
 	VPADDD      Z12, Z27, Z21
 	VPADDD      Z10, Z0, Z0
 	VPADDD      Z22, Z14, Z10
@@ -30946,6 +33059,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z11
 	VPADDD      Z8, Z25, Z21
 	VPXORD.BCST 668(DX), Z13, Z25
+	MOVL        796(DX), R8
+	XORL        28(CX), R8
+	MOVL        R8, 412(BX)
 	VPADDD      Z12, Z24, Z12
 	VPTERNLOGD  $0x96, Z20, Z23, Z2
 	VPADDD      Z19, Z21, Z19
@@ -31107,6 +33223,9 @@ rows:
 	VPADDD.BCST 428(DX), Z20, Z20
 	VPROLD      $0x1e, Z7, Z30
 	VPADDD      Z8, Z26, Z8
+	MOVL        32(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 32(BX)
 	VPTERNLOGD  $0x96, Z27, Z14, Z1
 	VPADDD      Z5, Z20, Z5
 	VPTERNLOGD  $0x96, Z28, Z22, Z7
@@ -31125,6 +33244,9 @@ rows:
 	VPADDD.BCST 684(DX), Z17, Z17
 	VPROLD      $0x1e, Z3, Z25
 	VPADDD      Z1, Z9, Z1
+	MOVL        288(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 160(BX)
 	VPTERNLOGD  $0x96, Z11, Z19, Z4
 	VPADDD      Z7, Z17, Z7
 	VPTERNLOGD  $0x96, Z23, Z21, Z3
@@ -31142,6 +33264,9 @@ rows:
 	VPADDD.BCST 940(DX), Z12, Z12
 	VPROLD      $0x05, Z1, Z24
 	VPADDD      Z4, Z15, Z4
+	MOVL        544(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 288(BX)
 	VPTERNLOGD  $0x96, Z22, Z30, Z6
 	VPADDD      Z3, Z12, Z3
 	VMOVDQU32   4416(AX), Z12
@@ -31160,6 +33285,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z24
 	VPROLD      $0x05, Z4, Z26
 	VPADDD      Z6, Z15, Z6
+	MOVL        800(DX), R8
+	XORL        32(CX), R8
+	MOVL        R8, 416(BX)
 	VPTERNLOGD  $0x96, Z21, Z25, Z0
 	VPTERNLOGD  $0x96, Z29, Z17, Z1
 	VPADDD      Z12, Z11, Z11
@@ -31169,6 +33297,9 @@ rows:
 	VPADDD      Z5, Z11, Z5
 	VPROLD      $0x1e, Z7, Z11
 	VPADDD      Z8, Z23, Z8
+	MOVL        36(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 36(BX)
 	VMOVDQU32   4480(AX), Z23
 	VPADDD      Z23, Z14, Z14
 	VPADDD      Z26, Z5, Z5
@@ -31188,6 +33319,9 @@ rows:
 	VPROLD      $0x1e, Z3, Z8
 	VMOVDQU32   4544(AX), Z10
 	VPXORD.BCST 180(DX), Z10, Z15
+	MOVL        292(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 164(BX)
 	VPADDD      Z23, Z19, Z19
 	VPADDD      Z26, Z7, Z7
 	VPTERNLOGD  $0x96, Z25, Z20, Z3
@@ -31206,6 +33340,9 @@ rows:
 	VMOVDQU32   4096(AX), Z12
 	VPADDD      Z12, Z29, Z21
 	VPXORD.BCST 436(DX), Z10, Z28
+	MOVL        548(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 292(BX)
 	VPADDD      Z23, Z30, Z29
 	VPADDD      Z27, Z3, Z3
 	VPADDD      Z15, Z21, Z15
@@ -31223,6 +33360,9 @@ rows:
 	VPROLD      $0x1e, Z1, Z19
 	VPADDD      Z12, Z16, Z16
 	VPXORD.BCST 692(DX), Z10, Z27
+	MOVL        804(DX), R8
+	XORL        36(CX), R8
+	MOVL        R8, 420(BX)
 	VPADDD      Z23, Z25, Z23
 	VPTERNLOGD  $0x96, Z24, Z22, Z1
 	VPADDD      Z28, Z16, Z16
@@ -31257,6 +33397,9 @@ rows:
 	VPADDD.BCST 164(BX), Z13, Z13
 	VPROLD      $0x1e, Z6, Z27
 	VPADDD      Z12, Z20, Z12
+	MOVL        40(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 40(BX)
 	VPROLD      $0x05, Z1, Z20
 	VPADDD      Z4, Z13, Z4
 	VPTERNLOGD  $0x96, Z26, Z25, Z6
@@ -31276,6 +33419,9 @@ rows:
 	VPROLD      $0x1e, Z0, Z13
 	VMOVDQU32   4736(AX), Z15
 	VPXORD.BCST 184(DX), Z15, Z20
+	MOVL        296(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 168(BX)
 	VPROLD      $0x05, Z4, Z24
 	VPADDD      Z6, Z11, Z6
 	VPTERNLOGD  $0x96, Z29, Z18, Z0
@@ -31294,6 +33440,9 @@ rows:
 	VMOVDQU32   4096(AX), Z24
 	VPADDD      Z24, Z22, Z22
 	VPXORD.BCST 440(DX), Z15, Z28
+	MOVL        552(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 296(BX)
 	VPROLD      $0x05, Z6, Z30
 	VPADDD      Z0, Z8, Z0
 	VPADDD      Z20, Z22, Z8
@@ -31311,6 +33460,9 @@ rows:
 	VPROLD      $0x1e, Z2, Z22
 	VPADDD      Z24, Z21, Z21
 	VPXORD.BCST 696(DX), Z15, Z23
+	MOVL        808(DX), R8
+	XORL        40(CX), R8
+	MOVL        R8, 424(BX)
 	VPROLD      $0x05, Z0, Z26
 	VPTERNLOGD  $0x96, Z9, Z11, Z2
 	VPADDD      Z28, Z21, Z21

@@ -18,6 +18,13 @@ func avx512Sequence6(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64,
 //go:noescape
 func avx512Sequence7(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
 
+// avx512Pieces flags the digests whose hashed names have the name's first three characters in a row, or the next three.
+// tables is for the codes and for the padding.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
+//
+//go:noescape
+func avx512Pieces(tables *[2][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+
 // avx512Filter5 flags the digests whose hashed names match 4 of the name's first 5 characters.
 // begins has the places where the name can stand, bit 8b+w for character 4w+b.
 // It sets bit i of a vector's flags for lane i. count is even, and not 0.

@@ -766,6 +766,128 @@ vectors:
 	VZEROUPPER
 	RET
 
+// func avx512Pieces(tables *[2][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Pieces(SB), NOSPLIT, $0-32
+	MOVQ         tables+0(FP), AX
+	MOVQ         digests+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VMOVDQU32    (AX), Z0
+	VPBROADCASTD avx512Bits<>+12(SB), Z1
+	MOVQ         $0x7777777777777777, SI
+	KMOVQ        SI, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
+
+vectors:
+	VMOVDQU32      (CX), Z4
+	VMOVDQU32      320(CX), Z11
+	VMOVDQU32      64(CX), Z5
+	VMOVDQU32      384(CX), Z12
+	VMOVDQU32      128(CX), Z6
+	VMOVDQU32      448(CX), Z13
+	VMOVDQU32      192(CX), Z7
+	VMOVDQU32      512(CX), Z14
+	VMOVDQU32      256(CX), Z8
+	VMOVDQU32      576(CX), Z15
+	VPSLLD         $0x10, Z8, Z9
+	VPSLLD         $0x10, Z15, Z16
+	VPMULTISHIFTQB Z4, Z2, Z10
+	VPMULTISHIFTQB Z11, Z2, Z17
+	VPSHLDD        $0x18, Z5, Z4, Z4
+	VPSHLDD        $0x18, Z12, Z11, Z11
+	VPMULTISHIFTQB Z4, Z2, Z4
+	VPMULTISHIFTQB Z11, Z2, Z11
+	VPSHLDD        $0x10, Z6, Z5, Z5
+	VPSHLDD        $0x10, Z13, Z12, Z12
+	VPMULTISHIFTQB Z5, Z2, Z5
+	VPMULTISHIFTQB Z12, Z2, Z12
+	VPMULTISHIFTQB Z6, Z3, Z6
+	VPMULTISHIFTQB Z13, Z3, Z18
+	VPMULTISHIFTQB Z7, Z2, Z13
+	VPMULTISHIFTQB Z14, Z2, Z19
+	VPSHLDD        $0x18, Z8, Z7, Z7
+	VPSHLDD        $0x18, Z15, Z14, Z8
+	VPMULTISHIFTQB Z7, Z2, Z7
+	VPMULTISHIFTQB Z8, Z2, Z8
+	VPMULTISHIFTQB Z9, Z2, Z9
+	VPMULTISHIFTQB Z16, Z2, Z14
+	VPERMB         Z0, Z10, Z10
+	VPERMB         Z0, Z17, Z15
+	VPERMB         Z0, Z4, Z4
+	VPERMB         Z0, Z11, Z11
+	VPERMB         Z0, Z5, Z5
+	VPERMB         Z0, Z12, Z12
+	VPERMB         Z0, Z6, Z6
+	VPERMB         Z0, Z18, Z16
+	VPERMB         Z0, Z13, Z13
+	VPERMB         Z0, Z19, Z17
+	VPERMB         Z0, Z7, Z7
+	VPERMB         Z0, Z8, Z18
+	VMOVDQU32      64(AX), Z8
+	VMOVDQU32      64(AX), Z19
+	VPERMB         Z0, Z9, K1, Z8
+	VPERMB         Z0, Z14, K1, Z19
+	VPSHRDD        $0x09, Z4, Z10, Z9
+	VPSHRDD        $0x09, Z11, Z15, Z20
+	VPSHRDD        $0x12, Z4, Z10, Z14
+	VPSHRDD        $0x12, Z11, Z15, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z10
+	VPTERNLOGD     $0x80, Z21, Z20, Z15
+	VPSHRDD        $0x09, Z5, Z4, Z9
+	VPSHRDD        $0x09, Z12, Z11, Z20
+	VPSHRDD        $0x12, Z5, Z4, Z14
+	VPSHRDD        $0x12, Z12, Z11, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z4
+	VPTERNLOGD     $0x80, Z21, Z20, Z11
+	VPSHRDD        $0x09, Z6, Z5, Z9
+	VPSHRDD        $0x09, Z16, Z12, Z20
+	VPSHRDD        $0x12, Z6, Z5, Z14
+	VPSHRDD        $0x12, Z16, Z12, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z5
+	VPTERNLOGD     $0x80, Z21, Z20, Z12
+	VPSHRDD        $0x09, Z13, Z6, Z9
+	VPSHRDD        $0x09, Z17, Z16, Z20
+	VPSHRDD        $0x12, Z13, Z6, Z14
+	VPSHRDD        $0x12, Z17, Z16, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z6
+	VPTERNLOGD     $0x80, Z21, Z20, Z16
+	VPSHRDD        $0x09, Z7, Z13, Z9
+	VPSHRDD        $0x09, Z18, Z17, Z20
+	VPSHRDD        $0x12, Z7, Z13, Z14
+	VPSHRDD        $0x12, Z18, Z17, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z13
+	VPTERNLOGD     $0x80, Z21, Z20, Z17
+	VPSHRDD        $0x09, Z8, Z7, Z9
+	VPSHRDD        $0x09, Z19, Z18, Z20
+	VPSHRDD        $0x12, Z8, Z7, Z14
+	VPSHRDD        $0x12, Z19, Z18, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z7
+	VPTERNLOGD     $0x80, Z21, Z20, Z18
+	VPSRLD         $0x09, Z8, Z9
+	VPSRLD         $0x09, Z19, Z20
+	VPSRLD         $0x12, Z8, Z14
+	VPSRLD         $0x12, Z19, Z21
+	VPTERNLOGD     $0x80, Z14, Z9, Z8
+	VPTERNLOGD     $0x80, Z21, Z20, Z19
+	VPTERNLOGD     $0xfe, Z5, Z4, Z10
+	VPTERNLOGD     $0xfe, Z12, Z11, Z15
+	VPTERNLOGD     $0xfe, Z13, Z6, Z10
+	VPTERNLOGD     $0xfe, Z17, Z16, Z15
+	VPTERNLOGD     $0xfe, Z8, Z7, Z10
+	VPTERNLOGD     $0xfe, Z19, Z18, Z15
+	VPTESTMD       Z1, Z10, K2
+	VPTESTMD       Z1, Z15, K3
+	KMOVW          K2, (DX)
+	KMOVW          K3, 2(DX)
+	ADDQ           $+640, CX
+	ADDQ           $+4, DX
+	SUBQ           $+2, BX
+	JNZ            vectors
+	VZEROUPPER
+	RET
+
 // func avx512Filter5(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, GFNI
 TEXT ·avx512Filter5(SB), NOSPLIT, $0-40

@@ -26,7 +26,7 @@ func assemble(ctx *build.Context, dir, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := pass.Compile.Execute(file); err != nil {
+	if err := pass.Concat(pass.FunctionPass(allocateVectors), pass.Compile).Execute(file); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	config := printer.Config{Name: "worker/kernel/_gen", Pkg: "kernel"}

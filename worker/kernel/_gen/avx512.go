@@ -26,6 +26,10 @@ const (
 	// In step they would all want a rotation at once, which only one of the
 	// pipes can do.
 	avx512Lag = 4
+
+	// avx512Ahead is how many operations before its use a word of a row is
+	// refreshed.
+	avx512Ahead = 16
 )
 
 // The sizes of what the generated functions and their callers share, in
@@ -210,8 +214,7 @@ func (g avx512) hash(p *program) {
 	fresh, digests, count := g.param("fresh"), g.param("digests"), g.param("count")
 
 	g.Label("rows")
-	g.refresh(p, change, rows, fresh)
-	g.rounds(p, table, rows, fresh, digests)
+	g.rounds(p, table, change, rows, fresh, digests)
 	g.ADDQ(operand.I32(4*avx512Streams*rowSize), rows)
 	g.ADDQ(operand.I32(avx512Streams*5*zmmBytes), digests)
 	g.SUBQ(operand.I8(avx512Streams), count)
@@ -219,42 +222,29 @@ func (g avx512) hash(p *program) {
 	g.end()
 }
 
-// refresh changes the dynamic words of a row for each stream.
-func (g avx512) refresh(p *program, change, rows, fresh reg.Register) {
-	dynamic, added := p.dynamicWords()
-	for s := range avx512Streams {
-		for w := 0; w < dynamic; {
-			// The smallest register that holds the rest.
-			z, n := reg.Register(g.ZMM()), 16
-			switch rest := dynamic - w; {
-			case rest <= 4:
-				z, n = g.XMM(), 4
-			case rest <= 8:
-				z, n = g.YMM(), 8
-			}
-			g.VMOVDQU32(at(rows, s*rowSize+w), z)
-			g.VPXORD(at(change, w), z, z)
-			if w < added {
-				g.VPADDD(at(change, freshSize+w), z, z)
-			}
-			g.VMOVDQU32(z, at(fresh, s*freshSize+w))
-			w += n
-		}
-	}
-}
-
 // rounds writes the loop of p, the streams taking turns operation by operation.
-func (g avx512) rounds(p *program, table, rows, fresh, digests reg.Register) {
+func (g avx512) rounds(p *program, table, change, rows, fresh, digests reg.Register) {
 	places := make(map[value]int)
 	for i, v := range p.table {
 		places[v] = i
 	}
-	dynamic, _ := p.dynamicWords()
+	dynamic, added := p.dynamicWords()
 	rowAt := func(s, word int) operand.Mem {
 		if word < dynamic {
 			return at(fresh, s*freshSize+word)
 		}
 		return at(rows, s*rowSize+p.rowPlace(word))
+	}
+	// refresh changes a dynamic word of a row. The CPU has nothing else to do for
+	// its general registers; vectors would take operations from the rounds.
+	refresh := func(s, word int) {
+		z := g.GP32()
+		g.MOVL(at(rows, s*rowSize+word), z)
+		g.XORL(at(change, word), z)
+		if word < added {
+			g.ADDL(at(change, freshSize+word), z)
+		}
+		g.MOVL(z, rowAt(s, word))
 	}
 	last := make(map[int]int) // the last use of each looped value
 	for id, o := range p.loop {
@@ -314,9 +304,17 @@ func (g avx512) rounds(p *program, table, rows, fresh, digests reg.Register) {
 		}
 		vectors[s] = append(vectors[s], z)
 	}
-	for turn := range len(p.loop) + avx512Lag*(avx512Streams-1) {
+	for turn := range len(p.loop) + avx512Lag*(avx512Streams-1) + avx512Ahead {
 		for s := range avx512Streams {
-			if id := turn - avx512Lag*s; id >= 0 && id < len(p.loop) {
+			id := turn - avx512Lag*s
+			if id >= 0 && id < len(p.loop) {
+				for _, v := range p.loop[id].args {
+					if v.kind == row && v.id < dynamic {
+						refresh(s, v.id)
+					}
+				}
+			}
+			if id -= avx512Ahead; id >= 0 && id < len(p.loop) {
 				emit(s, id)
 			}
 		}

@@ -243,6 +243,44 @@ func (m *match) sequence(vectors int) {
 	})
 }
 
+// pieces writes the filter for distance 1 and names of six or more characters:
+// of the first three and the next three, one has to match. It flags about 2.4 %
+// of the vectors, more than a filter that counts, and takes a fifth less time.
+// Bits 0 to 2 of the bytes are the first three's, bits 3 to 5 the second's.
+func (m *match) pieces() {
+	m.begin("avx512Pieces", fmt.Sprintf("func(tables *[2][%d]byte, digests *[5][16]uint32, flags *uint64, count int)", zmmBytes),
+		"avx512Pieces flags the digests whose hashed names have the name's first three characters in a row, or the next three.",
+		"tables is for the codes and for the padding.", filterDoc)
+	tables, digests, flags, count := m.param("tables"), m.param("digests"), m.param("flags"), m.param("count")
+	table, first := m.load(vectorAt(tables, 0)), m.ZMM()
+	m.VPBROADCASTD(m.first, first)
+	m.filterLoop(digests, flags, count, func(c [codeVectors]reg.VecVirtual) reg.Register {
+		var x [codeVectors]reg.VecVirtual
+		for w := range codeVectors - 1 {
+			x[w] = m.lookUp(c[w], table)
+		}
+		x[6] = m.lookUpLast(c[6], table, vectorAt(tables, 1))
+		for w := range x {
+			// The second and third character of each three move down to the first.
+			second, third := m.ZMM(), m.ZMM()
+			if w+1 < len(x) {
+				m.VPSHRDD(operand.U8(9), x[w+1], x[w], second)
+				m.VPSHRDD(operand.U8(18), x[w+1], x[w], third)
+			} else {
+				m.VPSRLD(operand.U8(9), x[w], second)
+				m.VPSRLD(operand.U8(18), x[w], third)
+			}
+			m.VPTERNLOGD(operand.U8(ternaryAnd), third, second, x[w])
+		}
+		for _, w := range []int{1, 3, 5} {
+			m.VPTERNLOGD(operand.U8(ternaryOr), x[w+1], x[w], x[0])
+		}
+		found := m.K()
+		m.VPTESTMD(first, x[0], found)
+		return found
+	})
+}
+
 // alignments returns, for each of the characters of a group that are wanted,
 // where the name can stand so that the character matches. Bit w of byte b
 // stands for the name beginning at character 4w+b.

@@ -17,5 +17,6 @@
 //   - avx512.go and avx512match.go: the operations in AVX-512, two vectors
 //     side by side, and the matchers that look for names in the digests.
 //   - avx2.go and avx2match.go: the same in AVX2.
+//   - allocate.go: registers for vectors.
 //   - assemble.go: the files.
 package main

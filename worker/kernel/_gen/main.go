@@ -47,6 +47,7 @@ func generate(out string) error {
 	m := newMatch(avx512{ctx})
 	m.sequence(6)
 	m.sequence(7)
+	m.pieces()
 	for characters := filterNeeds + 1; characters <= nameGroup; characters++ {
 		m.filter(characters)
 	}
