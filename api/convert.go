@@ -24,6 +24,8 @@ import (
 var states = map[jobs.State]hashfinderv1.Job_State{
 	jobs.Pending:    hashfinderv1.Job_PENDING,
 	jobs.Running:    hashfinderv1.Job_RUNNING,
+	jobs.Pausing:    hashfinderv1.Job_PAUSING,
+	jobs.Paused:     hashfinderv1.Job_PAUSED,
 	jobs.Cancelling: hashfinderv1.Job_CANCELLING,
 	jobs.Succeeded:  hashfinderv1.Job_SUCCEEDED,
 	jobs.Exhausted:  hashfinderv1.Job_EXHAUSTED,
@@ -237,7 +239,10 @@ func (e *estimates) jobOf(job *jobs.Job) (*hashfinderv1.Job, error) {
 		Progress:   progressOf(&job.Progress, e.of(q), goesOn(job)),
 		CreateTime: timeOf(job.CreateTime), StartTime: timeOf(job.StartTime),
 		EndTime: timeOf(job.EndTime), ExpireTime: timeOf(job.ExpireTime),
-		LastSequence: signed(job.LastSequence),
+		LastSequence: signed(job.LastSequence), PauseTime: timeOf(job.PauseTime),
+	}
+	if job.PausedFor > 0 {
+		p.PausedDuration = durationpb.New(job.PausedFor)
 	}
 	if job.ID != "" { // not so while it is only validated
 		p.Name, p.Etag = jobName(job.ID), etagOf(job.Revision)

@@ -28,6 +28,8 @@ const (
 	reasonJobNotFound    = "JOB_NOT_FOUND"
 	reasonJobEnded       = "JOB_ENDED"
 	reasonJobActive      = "JOB_ACTIVE"
+	reasonJobStopping    = "JOB_STOPPING"
+	reasonJobAttached    = "JOB_ATTACHED"
 	reasonJobCancelled   = "JOB_CANCELLED"
 	reasonJobOrphaned    = "JOB_ORPHANED"
 	reasonEtagMismatch   = "ETAG_MISMATCH"
@@ -129,6 +131,10 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		return newStatus(codes.NotFound, reasonJobNotFound, "there is no such job", nil), true
 	case errors.Is(err, jobs.ErrEnded):
 		return newStatus(codes.FailedPrecondition, reasonJobEnded, "the job has ended", nil), true
+	case errors.Is(err, jobs.ErrStopping):
+		return newStatus(codes.FailedPrecondition, reasonJobStopping, "the job is being cancelled", nil), true
+	case errors.Is(err, jobs.ErrAttached):
+		return newStatus(codes.FailedPrecondition, reasonJobAttached, "the job lives only while it is watched: it cannot be paused", nil), true
 	case errors.Is(err, jobs.ErrActive):
 		return newStatus(codes.FailedPrecondition, reasonJobActive, "the job has not ended: cancel it first", nil), true
 	case errors.Is(err, jobs.ErrChanged):

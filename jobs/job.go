@@ -21,6 +21,8 @@ type State string
 const (
 	Pending    State = "PENDING"
 	Running    State = "RUNNING"
+	Pausing    State = "PAUSING"
+	Paused     State = "PAUSED"
 	Cancelling State = "CANCELLING"
 	Succeeded  State = "SUCCEEDED"
 	Exhausted  State = "EXHAUSTED"
@@ -33,7 +35,7 @@ func (s State) Terminal() bool {
 	switch s {
 	case Succeeded, Exhausted, Failed, Cancelled:
 		return true
-	case Pending, Running, Cancelling:
+	case Pending, Running, Pausing, Paused, Cancelling:
 		return false
 	}
 	return false
@@ -58,7 +60,7 @@ const (
 type Budget struct {
 	Candidates uint64        // the indexes [0, Candidates) are searched, at most MaxCandidates
 	Hits       uint64        // the job ends with this many hits
-	Duration   time.Duration // the job is stopped this long after its first worker began; 0: no bound
+	Duration   time.Duration // the job is stopped this long after its first worker began, pauses not counted; 0: no bound
 }
 
 // Spec says what a job is. It never changes.
@@ -102,6 +104,8 @@ type Job struct {
 
 	CreateTime, StartTime, EndTime, ExpireTime time.Time // zero when it has not come to that
 
+	PauseTime    time.Time     // of the order to pause; zero when it is not to be paused
+	PausedFor    time.Duration // from orders to pause until it went on, since its first worker began; a pause that lasts not included
 	StopLatency  time.Duration // from the order to stop until nothing ran any more; 0 when there was no such order
 	LastSequence uint64
 	Revision     uint64 // grows with each change of the state
@@ -120,6 +124,8 @@ var (
 	ErrNotFound    = errors.New("no such job")
 	ErrEnded       = errors.New("the job has ended")
 	ErrActive      = errors.New("the job has not ended")
+	ErrStopping    = errors.New("the job is to stop")
+	ErrAttached    = errors.New("the job lives only while it is watched")
 	ErrChanged     = errors.New("the job has changed since")
 	ErrRequestUsed = errors.New("the request id was used for another job")
 	ErrUnavailable = errors.New("the store is unavailable")

@@ -26,6 +26,7 @@ type model struct {
 	tickets []jobs.Ticket
 	held    []*hold
 	attempt int
+	paused  bool // or to be
 	ended   *jobs.Job
 }
 
@@ -96,6 +97,9 @@ func (m *model) claim(t *rapid.T) {
 	if again, err := m.store.Claim(t.Context(), ticket, attempt, "w", want); err != nil || again.Lo != chunk.Lo || again.Hi != chunk.Hi {
 		t.Fatalf("the same claim again: got %+v, %v, want %+v", again, err, chunk)
 	}
+	if m.paused {
+		t.Fatalf("claimed [%d, %d) of a paused job", chunk.Lo, chunk.Hi)
+	}
 	if chunk.Lo >= m.budget.Candidates {
 		t.Fatalf("claimed [%d, %d) beyond the budget %d", chunk.Lo, chunk.Hi, m.budget.Candidates)
 	}
@@ -138,7 +142,11 @@ func (m *model) flush(t *rapid.T) {
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "times") {
 		err := m.store.Flush(t.Context(), h.chunk, upto, [][]jobs.Hit{h.rest[:count]})
-		if errors.Is(err, jobs.ErrLost) || errors.Is(err, jobs.ErrStop) {
+		if errors.Is(err, jobs.ErrStop) {
+			m.giveBack(t, h)
+			return
+		}
+		if errors.Is(err, jobs.ErrLost) {
 			m.drop(h)
 			return
 		}
@@ -156,7 +164,7 @@ func (m *model) renew(t *rapid.T) {
 	h := m.draw(t)
 	switch err := m.store.Renew(t.Context(), h.chunk); {
 	case errors.Is(err, jobs.ErrStop):
-		m.giveBack(t, h, false)
+		m.giveBack(t, h)
 	case errors.Is(err, jobs.ErrLost):
 		m.drop(h)
 	case err != nil:
@@ -181,13 +189,36 @@ func (m *model) commit(t *rapid.T) {
 	m.drop(h)
 }
 
-func (m *model) giveBack(t *rapid.T, h *hold, died bool) {
-	tickets, err := m.store.Release(t.Context(), h.chunk, died)
+func (m *model) giveBack(t *rapid.T, h *hold) {
+	tickets, err := m.store.Release(t.Context(), h.chunk, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.tickets = append(m.tickets, tickets...)
 	m.drop(h)
+}
+
+func (m *model) pause(t *rapid.T) {
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		err := m.store.Pause(t.Context(), "t", m.id)
+		if (err == nil) != (m.ended == nil) || err != nil && !errors.Is(err, jobs.ErrEnded) {
+			t.Fatalf("pause: got %v; has the job ended: %v", err, m.ended != nil)
+		}
+	}
+	m.paused = true
+}
+
+func (m *model) resume(t *rapid.T) {
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		numbers, err := m.store.Resume(t.Context(), "t", m.id)
+		if (err == nil) != (m.ended == nil) || err != nil && !errors.Is(err, jobs.ErrEnded) {
+			t.Fatalf("resume: got %v; has the job ended: %v", err, m.ended != nil)
+		}
+		for _, n := range numbers {
+			m.tickets = append(m.tickets, jobs.Ticket{Sweep: m.id, Number: n, Queue: jobs.QueueBatch, Jobs: []string{m.id}, Query: "q"})
+		}
+	}
+	m.paused = false
 }
 
 // expire lets a lease run out. Its worker goes on, and may even commit later.
@@ -223,6 +254,15 @@ func (m *model) check(t *rapid.T) {
 	}
 	if job.State.Terminal() {
 		m.ended = &job
+	} else if toPause := job.State == jobs.Pausing || job.State == jobs.Paused; toPause != m.paused {
+		t.Fatalf("the job is %s; was it paused: %v", job.State, m.paused)
+	}
+	if job.State == jobs.Paused {
+		for _, h := range m.held {
+			if err := m.store.Renew(t.Context(), h.chunk); !errors.Is(err, jobs.ErrStop) {
+				t.Fatalf("renewal while the job is paused: got %v, want ErrStop", err)
+			}
+		}
 	}
 	events, err := m.store.Log(t.Context(), m.id, 0, 1000)
 	if err != nil {
@@ -257,6 +297,9 @@ func (m *model) complete(t *rapid.T) {
 		}
 	}
 	m.held = nil
+	if m.ended == nil {
+		m.resume(t)
+	}
 	for n := 0; m.ended == nil; n++ {
 		if n > 1000 {
 			t.Fatal("the job does not end")
@@ -306,7 +349,10 @@ func TestLedgerAnswersLikeASequentialScan(t *testing.T) {
 				"commit":    m.commit,
 				"expire":    m.expire,
 				"reconcile": m.reconcile,
-				"release":   func(t *rapid.T) { m.giveBack(t, m.draw(t), false) },
+				"pause":     m.pause,
+				"resume":    m.resume,
+				"resume2":   m.resume,
+				"release":   func(t *rapid.T) { m.giveBack(t, m.draw(t)) },
 			})
 			m.complete(t)
 		})
@@ -327,8 +373,16 @@ func TestCancelEndsOnceNothingRuns(t *testing.T) {
 					m.commit(t)
 				}
 				m.check(t)
+				if m.ended == nil && rapid.IntRange(0, 3).Draw(t, "pause") == 0 {
+					m.pause(t)
+					m.check(t)
+				}
+				if m.ended == nil && m.paused && rapid.Bool().Draw(t, "resume") {
+					m.resume(t)
+				}
 			}
 			err := m.store.Cancel(t.Context(), "t", m.id, jobs.CancelledByClient)
+			m.paused = false
 			if m.ended != nil {
 				if !errors.Is(err, jobs.ErrEnded) {
 					t.Fatalf("cancel of an ended job: got %v, want ErrEnded", err)
@@ -348,7 +402,7 @@ func TestCancelEndsOnceNothingRuns(t *testing.T) {
 					if err := m.store.Renew(t.Context(), h.chunk); !errors.Is(err, jobs.ErrStop) {
 						t.Fatalf("renew after cancel: got %v, want ErrStop", err)
 					}
-					m.giveBack(t, h, false)
+					m.giveBack(t, h)
 				} else {
 					m.commit(t)
 				}

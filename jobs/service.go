@@ -113,15 +113,20 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	// The job is stored, and runs even if this fails: the reconciler looks for tickets that are not in the queue.
-	if err := s.queue.Enqueue(ctx, tickets); err != nil {
-		s.log.Warn("cannot enqueue; the reconciler will", "job", stored, "error", err)
-	}
+	s.enqueue(ctx, stored, tickets)
 	job, err := s.store.Get(ctx, req.Tenant, stored)
 	if errors.Is(err, ErrNotFound) {
 		return Job{}, fmt.Errorf("submit job: %w: it made %s, which is gone", ErrRequestUsed, stored)
 	}
 	return job, err
+}
+
+// enqueue calls for workers. What is stored runs even if this fails: the reconciler looks for tickets that are not in
+// the queue.
+func (s *Service) enqueue(ctx context.Context, id string, tickets []Ticket) {
+	if err := s.queue.Enqueue(ctx, tickets); err != nil {
+		s.log.Warn("cannot enqueue; the reconciler will", "job", id, "error", err)
+	}
 }
 
 // complete fills in the defaults of a spec's budget and holds it to the ceiling.

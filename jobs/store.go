@@ -52,7 +52,7 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (string, []Ticket, e
 	spec, sweep := &sub.Spec, sweepOf(sub.ID)
 	args := []any{
 		sub.Tenant, sub.MaxActive, sub.RequestID, sub.Fingerprint, requestMemory.Milliseconds(),
-		fmt.Sprintf("%d:%s:%s", spec.Budget.Hits, spec.Profile, spec.Query), spec.Budget.Candidates, spec.grid(), spec.queue(), sub.Window,
+		spec.Budget.Candidates, spec.grid(), spec.queue(), sub.Window,
 		"profile", spec.Profile, "query", spec.Query, "grid", spec.grid(), "labels", labels, "sweep", sweep,
 		"max_candidates", spec.Budget.Candidates, "max_hits", spec.Budget.Hits, "max_wall", spec.Budget.Duration.Milliseconds(),
 		"attached", boolArg(spec.Attached), "retention", sub.Retention.Milliseconds(),
@@ -210,6 +210,27 @@ func (s *Store) Cancel(ctx context.Context, tenant, id string, reason Reason) er
 	return answer("cancel job "+id, reply)
 }
 
+// Pause orders a tenant's job to be left alone until it is resumed. It is paused when nothing runs for it any more;
+// ordering it again is no error. Errors: ErrNotFound, ErrEnded, ErrStopping, ErrAttached, ErrUnavailable.
+func (s *Store) Pause(ctx context.Context, tenant, id string) error {
+	reply, err := s.run(ctx, s.scripts.pause, sweepOf(id), []string{id}, nil, tenant)
+	if err != nil {
+		return redisError(ctx, "pause job "+id, err)
+	}
+	return answer("pause job "+id, reply)
+}
+
+// Resume lets a tenant's job go on that is paused, or is to be; for any other that has not ended it is no error. It
+// returns the numbers of the tickets that should be in the queue. Errors: ErrNotFound, ErrEnded, ErrStopping,
+// ErrUnavailable.
+func (s *Store) Resume(ctx context.Context, tenant, id string) ([]string, error) {
+	reply, err := s.run(ctx, s.scripts.resume, sweepOf(id), []string{id}, nil, tenant)
+	if err != nil {
+		return nil, redisError(ctx, "resume job "+id, err)
+	}
+	return reply[1:], answer("resume job "+id, reply)
+}
+
 // Delete removes a tenant's job that has ended; revision 0 stands for any. Errors: ErrNotFound, ErrActive,
 // ErrChanged when it is not of that revision, ErrUnavailable.
 func (s *Store) Delete(ctx context.Context, tenant, id string, revision uint64) error {
@@ -233,7 +254,7 @@ func (s *Store) Attend(ctx context.Context, id string) error {
 	return answer("attend job "+id, reply)
 }
 
-// answer turns a script's one-word reply into an error.
+// answer turns the first word of a script's reply into an error.
 func answer(what string, reply []string) error {
 	switch reply[0] {
 	case "ok":
@@ -242,6 +263,10 @@ func answer(what string, reply []string) error {
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
 	case "ended":
 		return fmt.Errorf("%s: %w", what, ErrEnded)
+	case "stopping":
+		return fmt.Errorf("%s: %w", what, ErrStopping)
+	case "attached":
+		return fmt.Errorf("%s: %w", what, ErrAttached)
 	case "active":
 		return fmt.Errorf("%s: %w", what, ErrActive)
 	case "changed":

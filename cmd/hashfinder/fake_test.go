@@ -239,6 +239,32 @@ func (f *fakeService) CancelJob(_ context.Context, r *hashfinderv1.CancelJobRequ
 	return proto.CloneOf(job.Job), nil
 }
 
+// PauseJob pauses a job that has not ended.
+func (f *fakeService) PauseJob(_ context.Context, r *hashfinderv1.PauseJobRequest) (*hashfinderv1.Job, error) {
+	return f.setPause(r.GetName(), hashfinderv1.Job_PAUSED, timestamppb.New(began))
+}
+
+// ResumeJob lets a job run that has not ended.
+func (f *fakeService) ResumeJob(_ context.Context, r *hashfinderv1.ResumeJobRequest) (*hashfinderv1.Job, error) {
+	return f.setPause(r.GetName(), hashfinderv1.Job_RUNNING, nil)
+}
+
+func (f *fakeService) setPause(name string, state hashfinderv1.Job_State, at *timestamppb.Timestamp) (*hashfinderv1.Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	job, err := f.find(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case job.GetEndTime() != nil:
+		return nil, refusal(codes.FailedPrecondition, "the job has ended", &errdetails.ErrorInfo{Reason: "ENDED", Domain: "hashfinder"})
+	case at == nil && job.GetPauseTime() != nil:
+		job.PausedDuration = durationpb.New(90 * time.Second)
+	}
+	job.State, job.PauseTime = state, at
+	return proto.CloneOf(job.Job), nil
+}
+
 // DeleteJob forgets a job.
 func (f *fakeService) DeleteJob(_ context.Context, r *hashfinderv1.DeleteJobRequest) (*emptypb.Empty, error) {
 	f.mu.Lock()

@@ -119,13 +119,10 @@ func (c *cancelCmd) Run(ctx context.Context, con *console) error {
 	}
 	defer service.close()
 	job, err := service.CancelJob(ctx, &hashfinderv1.CancelJobRequest{Name: string(c.Job)})
-	switch {
-	case err != nil:
+	if err != nil {
 		return service.failure(err)
-	case c.json():
-		return con.printJSON(job)
 	}
-	return con.printLine(job.GetName() + " " + stateText(job))
+	return con.printState(job, c.json())
 }
 
 // deleteCmd removes a job.

@@ -84,7 +84,7 @@ func summary(job *hashfinderv1.Job) string {
 	searched := job.GetProgress().GetCandidatesSearched()
 	fmt.Fprintf(&b, ", searched %d candidates", searched)
 	if job.GetStartTime() != nil && job.GetEndTime() != nil {
-		took := job.GetEndTime().AsTime().Sub(job.GetStartTime().AsTime())
+		took := job.GetEndTime().AsTime().Sub(job.GetStartTime().AsTime()) - job.GetPausedDuration().AsDuration()
 		fmt.Fprintf(&b, " in %s", roundDuration(took))
 		if took > 0 {
 			fmt.Fprintf(&b, ", %s/s", quantity(float64(searched)/took.Seconds()))
@@ -154,6 +154,10 @@ func jobText(job *hashfinderv1.Job) string {
 	}
 	at("created", job.GetCreateTime())
 	at("started", job.GetStartTime())
+	at("paused", job.GetPauseTime())
+	if job.GetPausedDuration() != nil {
+		row("paused for", "%s", span(job.GetPausedDuration()))
+	}
 	at("ended", job.GetEndTime())
 	at("expires", job.GetExpireTime())
 	if job.GetStopLatency() != nil {

@@ -40,6 +40,9 @@ func (c *watchCmd) Run(ctx context.Context, con *console) error {
 	screen := &display{
 		con: con, spec: job.GetSpec(), json: c.json(), quiet: c.Quiet, events: true, progressLines: c.Progress,
 	}
+	if job.GetPauseTime() != nil {
+		screen.note("the job is %s; \"hashfinder resume\" lets it go on", stateText(job))
+	}
 	end, err := screen.relay(newFollower(service, screen).events(ctx, job.GetName(), c.AfterSequence))
 	if err != nil {
 		return service.failure(err)

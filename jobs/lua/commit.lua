@@ -49,9 +49,8 @@ for _, j in ipairs(jobs) do
     end
     if advance(j, watermark) then more = true end
     progress(j)
-  else
-    settle(j)
   end
+  settle(j)
   at = at + 1 + count
 end
 return reply({'done', more and '1' or '0', unpack(mint())})

@@ -49,6 +49,10 @@ local function num(key, field) return tonumber(redis.call('HGET', key, field) or
 
 local function state(j) return redis.call('HGET', j.key, 'state') end
 
+-- A pause is a mark beside the state, so that whoever does not know of it still does right by the job: "pause" is the
+-- time of the order, "paused" that at which nothing ran any more. A job that is paused is no member of its sweep.
+local function pausing(j) return redis.call('HEXISTS', j.key, 'pause') == 1 end
+
 local function parse(chunk)
   local lo, hi = string.match(chunk, '^(%d+):(%d+)')
   return tonumber(lo), tonumber(hi)
@@ -78,8 +82,25 @@ local function leave(j)
   poke[j.id] = true
 end
 
+-- enter makes j a member of its sweep.
+local function enter(j)
+  local spec = redis.call('HMGET', j.key, 'max_hits', 'profile', 'query', 'limit')
+  redis.call('HSET', queries, j.id, spec[1] .. ':' .. spec[2] .. ':' .. spec[3])
+  redis.call('ZADD', limits, spec[4], j.id)
+end
+
+-- unpause takes the mark of a pause away, and counts how long it was since the order. What passes before a worker has
+-- begun counts against nothing anyway.
+local function unpause(j)
+  local since = num(j.key, 'pause')
+  if since == 0 then return end
+  if num(j.key, 'start') > 0 then redis.call('HINCRBY', j.key, 'paused_for', int(now - since)) end
+  redis.call('HDEL', j.key, 'pause', 'paused')
+end
+
 -- finish brings j to its one terminal state.
 local function finish(j, final, reason)
+  unpause(j)
   local retention, stop = num(j.key, 'retention'), num(j.key, 'stop')
   redis.call('HSET', j.key, 'state', final, 'reason', reason, 'end', int(now), 'expire', int(now + retention))
   if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
@@ -101,10 +122,11 @@ local function finish(j, final, reason)
   end
 end
 
--- fail ends every member of a sweep that cannot be searched.
+-- fail ends every job of a sweep that cannot be searched.
 local function fail(chunk)
   for _, j in ipairs(jobs) do
-    if redis.call('ZSCORE', limits, j.id) then
+    local s = state(j)
+    if s == 'PENDING' or s == 'RUNNING' then
       redis.call('HSET', j.key, 'poison', chunk)
       finish(j, 'FAILED', 'POISONED')
     end
@@ -113,17 +135,23 @@ end
 
 -- order_stop writes the cancel key. The job ends when nothing runs for it any more (see settle).
 local function order_stop(j, final, reason)
+  unpause(j)
   redis.call('HSET', j.key, 'state', 'CANCELLING', 'reason', reason, 'final', final, 'stop', int(now))
   redis.call('HINCRBY', j.key, 'revision', 1)
   redis.call('SET', j.stop, reason .. ' ' .. int(now))
   leave(j)
 end
 
--- settle ends j if it is to stop and every attempt was released or fenced. A sweep has one job, so that every
--- attempt of the sweep counts.
+-- settle ends j if it is to stop and every attempt was released or fenced, or confirms that it is paused. A sweep has
+-- one job, so that every attempt of the sweep counts.
 local function settle(j)
-  if state(j) == 'CANCELLING' and redis.call('ZCARD', leases) == 0 then
-    finish(j, redis.call('HGET', j.key, 'final'), redis.call('HGET', j.key, 'reason'))
+  if redis.call('ZCARD', leases) > 0 then return end
+  local mark = redis.call('HMGET', j.key, 'state', 'final', 'reason', 'pause', 'paused')
+  if mark[1] == 'CANCELLING' then
+    finish(j, mark[2], mark[3])
+  elseif mark[4] and not mark[5] then
+    redis.call('HSET', j.key, 'paused', int(now))
+    redis.call('HINCRBY', j.key, 'revision', 1)
   end
 end
 

@@ -28,7 +28,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// State of a job. CANCELLING is left only when no worker computes for the job any more.
+// State of a job. CANCELLING and PAUSING end only when no worker computes for the job any more.
 type Job_State int32
 
 const (
@@ -48,6 +48,10 @@ const (
 	Job_FAILED Job_State = 6
 	// It was cancelled, and nothing runs any more.
 	Job_CANCELLED Job_State = 7
+	// It is to be left alone until it is resumed, and workers may still be running.
+	Job_PAUSING Job_State = 8
+	// It is left alone until it is resumed, and nothing runs.
+	Job_PAUSED Job_State = 9
 )
 
 // Enum value maps for Job_State.
@@ -61,6 +65,8 @@ var (
 		5: "EXHAUSTED",
 		6: "FAILED",
 		7: "CANCELLED",
+		8: "PAUSING",
+		9: "PAUSED",
 	}
 	Job_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -71,6 +77,8 @@ var (
 		"EXHAUSTED":         5,
 		"FAILED":            6,
 		"CANCELLED":         7,
+		"PAUSING":           8,
+		"PAUSED":            9,
 	}
 )
 
@@ -213,9 +221,14 @@ type Job struct {
 	// Number of the last event. OUTPUT_ONLY.
 	LastSequence int64 `protobuf:"varint,15,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Changes whenever the state changes. OUTPUT_ONLY; may be given to DeleteJob.
-	Etag          string `protobuf:"bytes,16,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,16,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When it was told to pause. Set if and only if the state is PAUSING or PAUSED. OUTPUT_ONLY.
+	PauseTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	// How long it was paused since its first worker began, a pause that lasts not included. It is not charged to max_duration.
+	// OUTPUT_ONLY.
+	PausedDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=paused_duration,json=pausedDuration,proto3" json:"paused_duration,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -360,6 +373,20 @@ func (x *Job) GetEtag() string {
 	return ""
 }
 
+func (x *Job) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+func (x *Job) GetPausedDuration() *durationpb.Duration {
+	if x != nil {
+		return x.PausedDuration
+	}
+	return nil
+}
+
 // JobSpec says what to search, and how much of it.
 type JobSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -451,7 +478,8 @@ type Budget struct {
 	MaxCandidates *int64 `protobuf:"varint,1,opt,name=max_candidates,json=maxCandidates,proto3,oneof" json:"max_candidates,omitempty"`
 	// Ends the job with this many hits. At least 1.
 	MaxHits *int64 `protobuf:"varint,2,opt,name=max_hits,json=maxHits,proto3,oneof" json:"max_hits,omitempty"`
-	// Ends the job this long after its first worker began. Positive; unset means no bound below the server's.
+	// Ends the job this long after its first worker began, not counting the time that it is paused. Positive; unset
+	// means no bound below the server's.
 	MaxDuration   *durationpb.Duration `protobuf:"bytes,3,opt,name=max_duration,json=maxDuration,proto3,oneof" json:"max_duration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1137,6 +1165,98 @@ func (x *CancelJobRequest) GetName() string {
 	return ""
 }
 
+// PauseJobRequest names the job to pause.
+type PauseJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseJobRequest) Reset() {
+	*x = PauseJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseJobRequest) ProtoMessage() {}
+
+func (x *PauseJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseJobRequest.ProtoReflect.Descriptor instead.
+func (*PauseJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PauseJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ResumeJobRequest names the job to let go on.
+type ResumeJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeJobRequest) Reset() {
+	*x = ResumeJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeJobRequest) ProtoMessage() {}
+
+func (x *ResumeJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeJobRequest.ProtoReflect.Descriptor instead.
+func (*ResumeJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResumeJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // DeleteJobRequest names the job to remove.
 type DeleteJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1150,7 +1270,7 @@ type DeleteJobRequest struct {
 
 func (x *DeleteJobRequest) Reset() {
 	*x = DeleteJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1282,7 @@ func (x *DeleteJobRequest) String() string {
 func (*DeleteJobRequest) ProtoMessage() {}
 
 func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1295,7 @@ func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJobRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteJobRequest) GetName() string {
@@ -1205,7 +1325,7 @@ type EstimateSearchRequest struct {
 
 func (x *EstimateSearchRequest) Reset() {
 	*x = EstimateSearchRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1337,7 @@ func (x *EstimateSearchRequest) String() string {
 func (*EstimateSearchRequest) ProtoMessage() {}
 
 func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1350,7 @@ func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSearchRequest.ProtoReflect.Descriptor instead.
 func (*EstimateSearchRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EstimateSearchRequest) GetDesiredName() string {
@@ -1274,7 +1394,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1406,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1419,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Estimate) GetProbabilityPerCandidate() float64 {
@@ -1369,7 +1489,8 @@ var File_hashfinder_v1_jobs_proto protoreflect.FileDescriptor
 
 const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\n" +
-	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8d\t\n" +
+	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa5\n" +
+	"\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x04spec\x18\x02 \x01(\v2\x16.hashfinder.v1.JobSpecR\x04spec\x126\n" +
@@ -1391,10 +1512,13 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"expireTime\x12<\n" +
 	"\fstop_latency\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vstopLatency\x12#\n" +
 	"\rlast_sequence\x18\x0f \x01(\x03R\flastSequence\x12\x12\n" +
-	"\x04etag\x18\x10 \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\x10 \x01(\tR\x04etag\x129\n" +
+	"\n" +
+	"pause_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12B\n" +
+	"\x0fpaused_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x0epausedDuration\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\v\n" +
@@ -1405,7 +1529,10 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\tEXHAUSTED\x10\x05\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x06\x12\r\n" +
-	"\tCANCELLED\x10\a\"\xc4\x01\n" +
+	"\tCANCELLED\x10\a\x12\v\n" +
+	"\aPAUSING\x10\b\x12\n" +
+	"\n" +
+	"\x06PAUSED\x10\t\"\xc4\x01\n" +
 	"\tEndReason\x12\x1a\n" +
 	"\x16END_REASON_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05FOUND\x10\x01\x12\x18\n" +
@@ -1469,6 +1596,10 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x03end\x18\x04 \x01(\v2\x12.hashfinder.v1.JobH\x00R\x03endB\a\n" +
 	"\x05event\"&\n" +
 	"\x10CancelJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"%\n" +
+	"\x0fPauseJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"&\n" +
+	"\x10ResumeJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
 	"\x10DeleteJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1485,14 +1616,16 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x15candidates_per_second\x18\x06 \x01(\x01R\x13candidatesPerSecond\x124\n" +
 	"\btime_p50\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeP50\x124\n" +
 	"\btime_p90\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeP90\x124\n" +
-	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\xff\x03\n" +
+	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\x81\x05\n" +
 	"\n" +
 	"JobService\x12@\n" +
 	"\tSubmitJob\x12\x1f.hashfinder.v1.SubmitJobRequest\x1a\x12.hashfinder.v1.Job\x12:\n" +
 	"\x06GetJob\x12\x1c.hashfinder.v1.GetJobRequest\x1a\x12.hashfinder.v1.Job\x12K\n" +
 	"\bListJobs\x12\x1e.hashfinder.v1.ListJobsRequest\x1a\x1f.hashfinder.v1.ListJobsResponse\x12M\n" +
 	"\bWatchJob\x12\x1e.hashfinder.v1.WatchJobRequest\x1a\x1f.hashfinder.v1.WatchJobResponse0\x01\x12@\n" +
-	"\tCancelJob\x12\x1f.hashfinder.v1.CancelJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
+	"\tCancelJob\x12\x1f.hashfinder.v1.CancelJobRequest\x1a\x12.hashfinder.v1.Job\x12>\n" +
+	"\bPauseJob\x12\x1e.hashfinder.v1.PauseJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
+	"\tResumeJob\x12\x1f.hashfinder.v1.ResumeJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
 	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12O\n" +
 	"\x0eEstimateSearch\x12$.hashfinder.v1.EstimateSearchRequest\x1a\x17.hashfinder.v1.EstimateBCZAgithub.com/hashfinder/hashfinder/proto/hashfinder/v1;hashfinderv1b\x06proto3"
 
@@ -1509,7 +1642,7 @@ func file_hashfinder_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_hashfinder_v1_jobs_proto_goTypes = []any{
 	(Job_State)(0),                // 0: hashfinder.v1.Job.State
 	(Job_EndReason)(0),            // 1: hashfinder.v1.Job.EndReason
@@ -1525,61 +1658,69 @@ var file_hashfinder_v1_jobs_proto_goTypes = []any{
 	(*WatchJobRequest)(nil),       // 11: hashfinder.v1.WatchJobRequest
 	(*WatchJobResponse)(nil),      // 12: hashfinder.v1.WatchJobResponse
 	(*CancelJobRequest)(nil),      // 13: hashfinder.v1.CancelJobRequest
-	(*DeleteJobRequest)(nil),      // 14: hashfinder.v1.DeleteJobRequest
-	(*EstimateSearchRequest)(nil), // 15: hashfinder.v1.EstimateSearchRequest
-	(*Estimate)(nil),              // 16: hashfinder.v1.Estimate
-	nil,                           // 17: hashfinder.v1.Job.LabelsEntry
-	(*status.Status)(nil),         // 18: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*emptypb.Empty)(nil),         // 21: google.protobuf.Empty
+	(*PauseJobRequest)(nil),       // 14: hashfinder.v1.PauseJobRequest
+	(*ResumeJobRequest)(nil),      // 15: hashfinder.v1.ResumeJobRequest
+	(*DeleteJobRequest)(nil),      // 16: hashfinder.v1.DeleteJobRequest
+	(*EstimateSearchRequest)(nil), // 17: hashfinder.v1.EstimateSearchRequest
+	(*Estimate)(nil),              // 18: hashfinder.v1.Estimate
+	nil,                           // 19: hashfinder.v1.Job.LabelsEntry
+	(*status.Status)(nil),         // 20: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*emptypb.Empty)(nil),         // 23: google.protobuf.Empty
 }
 var file_hashfinder_v1_jobs_proto_depIdxs = []int32{
 	3,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
-	17, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
+	19, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
 	0,  // 2: hashfinder.v1.Job.state:type_name -> hashfinder.v1.Job.State
 	1,  // 3: hashfinder.v1.Job.end_reason:type_name -> hashfinder.v1.Job.EndReason
 	5,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
 	6,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
 	6,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
-	18, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
-	19, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	19, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	19, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	19, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
-	20, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
-	4,  // 13: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
-	20, // 14: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
-	20, // 15: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
-	20, // 16: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
-	20, // 17: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
-	2,  // 18: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
-	2,  // 19: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
-	6,  // 20: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
-	5,  // 21: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
-	2,  // 22: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
-	20, // 23: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
-	20, // 24: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
-	20, // 25: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
-	7,  // 26: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
-	8,  // 27: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
-	9,  // 28: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
-	11, // 29: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
-	13, // 30: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
-	14, // 31: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
-	15, // 32: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
-	2,  // 33: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
-	2,  // 34: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
-	10, // 35: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
-	12, // 36: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
-	2,  // 37: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
-	21, // 38: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
-	16, // 39: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	20, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
+	21, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	21, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	21, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	21, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
+	21, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
+	22, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
+	4,  // 15: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
+	22, // 16: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
+	22, // 17: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
+	22, // 18: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
+	22, // 19: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
+	2,  // 20: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
+	2,  // 21: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
+	6,  // 22: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
+	5,  // 23: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
+	2,  // 24: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
+	22, // 25: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
+	22, // 26: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
+	22, // 27: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
+	7,  // 28: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
+	8,  // 29: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
+	9,  // 30: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
+	11, // 31: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
+	13, // 32: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
+	14, // 33: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
+	15, // 34: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
+	16, // 35: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
+	17, // 36: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
+	2,  // 37: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
+	2,  // 38: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
+	10, // 39: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
+	12, // 40: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
+	2,  // 41: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
+	2,  // 42: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
+	2,  // 43: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
+	23, // 44: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
+	18, // 45: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
+	37, // [37:46] is the sub-list for method output_type
+	28, // [28:37] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hashfinder_v1_jobs_proto_init() }
@@ -1599,7 +1740,7 @@ func file_hashfinder_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashfinder_v1_jobs_proto_rawDesc), len(file_hashfinder_v1_jobs_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

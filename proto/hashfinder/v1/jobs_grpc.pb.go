@@ -28,6 +28,8 @@ const (
 	JobService_ListJobs_FullMethodName       = "/hashfinder.v1.JobService/ListJobs"
 	JobService_WatchJob_FullMethodName       = "/hashfinder.v1.JobService/WatchJob"
 	JobService_CancelJob_FullMethodName      = "/hashfinder.v1.JobService/CancelJob"
+	JobService_PauseJob_FullMethodName       = "/hashfinder.v1.JobService/PauseJob"
+	JobService_ResumeJob_FullMethodName      = "/hashfinder.v1.JobService/ResumeJob"
 	JobService_DeleteJob_FullMethodName      = "/hashfinder.v1.JobService/DeleteJob"
 	JobService_EstimateSearch_FullMethodName = "/hashfinder.v1.JobService/EstimateSearch"
 )
@@ -62,6 +64,18 @@ type JobServiceClient interface {
 	//
 	// FAILED_PRECONDITION: the job ended otherwise before.
 	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// PauseJob asks workers to leave a job alone until it is resumed, waits for up to a few seconds until nothing runs for
+	// it any more, and returns it as it then is: PAUSED, or still PAUSING. What was searched is kept; a job whose last
+	// piece was just being finished may still end. Pausing a paused job changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), is to stop (JOB_STOPPING), or lives only while it is watched
+	// (JOB_ATTACHED).
+	PauseJob(ctx context.Context, in *PauseJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// ResumeJob lets a job go on that is paused, or is to be, and returns it: PENDING or RUNNING, as it was. Resuming
+	// any other job that has not ended changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
+	ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
@@ -135,6 +149,26 @@ func (c *jobServiceClient) CancelJob(ctx context.Context, in *CancelJobRequest, 
 	return out, nil
 }
 
+func (c *jobServiceClient) PauseJob(ctx context.Context, in *PauseJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_PauseJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *jobServiceClient) ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_ResumeJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *jobServiceClient) DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
@@ -185,6 +219,18 @@ type JobServiceServer interface {
 	//
 	// FAILED_PRECONDITION: the job ended otherwise before.
 	CancelJob(context.Context, *CancelJobRequest) (*Job, error)
+	// PauseJob asks workers to leave a job alone until it is resumed, waits for up to a few seconds until nothing runs for
+	// it any more, and returns it as it then is: PAUSED, or still PAUSING. What was searched is kept; a job whose last
+	// piece was just being finished may still end. Pausing a paused job changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), is to stop (JOB_STOPPING), or lives only while it is watched
+	// (JOB_ATTACHED).
+	PauseJob(context.Context, *PauseJobRequest) (*Job, error)
+	// ResumeJob lets a job go on that is paused, or is to be, and returns it: PENDING or RUNNING, as it was. Resuming
+	// any other job that has not ended changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
+	ResumeJob(context.Context, *ResumeJobRequest) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
@@ -213,6 +259,12 @@ func (UnimplementedJobServiceServer) WatchJob(*WatchJobRequest, grpc.ServerStrea
 }
 func (UnimplementedJobServiceServer) CancelJob(context.Context, *CancelJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelJob not implemented")
+}
+func (UnimplementedJobServiceServer) PauseJob(context.Context, *PauseJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseJob not implemented")
+}
+func (UnimplementedJobServiceServer) ResumeJob(context.Context, *ResumeJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeJob not implemented")
 }
 func (UnimplementedJobServiceServer) DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteJob not implemented")
@@ -324,6 +376,42 @@ func _JobService_CancelJob_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _JobService_PauseJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).PauseJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_PauseJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).PauseJob(ctx, req.(*PauseJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _JobService_ResumeJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).ResumeJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_ResumeJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).ResumeJob(ctx, req.(*ResumeJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _JobService_DeleteJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteJobRequest)
 	if err := dec(in); err != nil {
@@ -382,6 +470,14 @@ var JobService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelJob",
 			Handler:    _JobService_CancelJob_Handler,
+		},
+		{
+			MethodName: "PauseJob",
+			Handler:    _JobService_PauseJob_Handler,
+		},
+		{
+			MethodName: "ResumeJob",
+			Handler:    _JobService_ResumeJob_Handler,
 		},
 		{
 			MethodName: "DeleteJob",
