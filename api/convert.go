@@ -135,7 +135,7 @@ func specOf(job *hashfinderv1.Job) (jobs.Spec, error) {
 	spec := newSpec(q)
 	spec.Attached = from.GetAttached()
 	var err error
-	if spec.Budget, err = budgetOf(from.GetBudget()); err != nil {
+	if spec.Budget, err = budgetOf("job.spec.budget.", from.GetBudget()); err != nil {
 		return jobs.Spec{}, err
 	}
 	if err := checkLabels(job.GetLabels()); err != nil {
@@ -147,8 +147,8 @@ func specOf(job *hashfinderv1.Job) (jobs.Spec, error) {
 	return spec, nil
 }
 
-func budgetOf(from *hashfinderv1.Budget) (jobs.Budget, error) {
-	const path = "job.spec.budget."
+// budgetOf reads a budget. path is that of its fields in the request.
+func budgetOf(path string, from *hashfinderv1.Budget) (jobs.Budget, error) {
 	var budget jobs.Budget
 	if from == nil {
 		return budget, nil
@@ -249,6 +249,15 @@ func (e *estimates) jobOf(job *jobs.Job) (*hashfinderv1.Job, error) {
 	}
 	if budget.Duration > 0 {
 		p.Spec.Budget.MaxDuration = durationpb.New(budget.Duration)
+	}
+	if job.ExtendedBy != "" {
+		p.ExtendedBy = jobName(job.ExtendedBy)
+	}
+	if from := job.Extends; from != nil {
+		p.Extends = &hashfinderv1.Extension{
+			Job: jobName(from.Job), CandidatesSearched: signed(from.Searched), LastSequence: signed(from.Sequence),
+			Duration: durationpb.New(from.Duration),
+		}
 	}
 	if job.Best != nil {
 		p.BestHit = hitOf(job.Best)

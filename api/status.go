@@ -28,6 +28,8 @@ const (
 	reasonJobNotFound    = "JOB_NOT_FOUND"
 	reasonJobEnded       = "JOB_ENDED"
 	reasonJobActive      = "JOB_ACTIVE"
+	reasonNotExhausted   = "JOB_NOT_EXHAUSTED"
+	reasonJobExtended    = "JOB_EXTENDED"
 	reasonJobStopping    = "JOB_STOPPING"
 	reasonJobAttached    = "JOB_ATTACHED"
 	reasonJobCancelled   = "JOB_CANCELLED"
@@ -118,6 +120,7 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		invalid  *invalidError
 		end      *endError
 		beyond   *jobs.RangeError
+		extended *jobs.ExtendedError
 		quota    *jobs.QuotaError
 		longCall *longCallError
 		made     interface{ GRPCStatus() *status.Status }
@@ -131,6 +134,11 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		return newStatus(codes.NotFound, reasonJobNotFound, "there is no such job", nil), true
 	case errors.Is(err, jobs.ErrEnded):
 		return newStatus(codes.FailedPrecondition, reasonJobEnded, "the job has ended", nil), true
+	case errors.Is(err, jobs.ErrNotUsedUp):
+		return newStatus(codes.FailedPrecondition, reasonNotExhausted, "the job has not used up its budget", nil), true
+	case errors.As(err, &extended):
+		return newStatus(codes.FailedPrecondition, reasonJobExtended, "the job was extended, by "+jobName(extended.By),
+			map[string]string{"extended_by": jobName(extended.By)}), true
 	case errors.Is(err, jobs.ErrStopping):
 		return newStatus(codes.FailedPrecondition, reasonJobStopping, "the job is being cancelled", nil), true
 	case errors.Is(err, jobs.ErrAttached):

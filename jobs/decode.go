@@ -81,6 +81,12 @@ func decodeJob(fields map[string]string, next string) (Job, error) {
 			job.Best.Ideal = true
 		}
 	}
+	job.ExtendedBy = fields["extended_by"]
+	if fields["extends"] != "" {
+		job.Extends = &Origin{
+			Job: fields["extends"], Searched: d.uint("origin"), Sequence: d.uint("base"), Duration: d.duration("carried"),
+		}
+	}
 	if next != "" && !job.State.Terminal() {
 		d.fields = map[string]string{"next": next}
 		if claimed := min(d.uint("next"), job.Spec.Budget.Candidates); claimed > job.Progress.Searched {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
@@ -28,6 +29,7 @@ type model struct {
 	attempt int
 	paused  bool // or to be
 	ended   *jobs.Job
+	before  []jobs.Job // those that the job extends, the latest last
 }
 
 // hold is an attempt that its worker still believes in.
@@ -99,6 +101,9 @@ func (m *model) claim(t *rapid.T) {
 	}
 	if m.paused {
 		t.Fatalf("claimed [%d, %d) of a paused job", chunk.Lo, chunk.Hi)
+	}
+	if len(m.before) > 0 && chunk.Lo < m.before[len(m.before)-1].Progress.Searched {
+		t.Fatalf("claimed [%d, %d) of an extension, although it was searched", chunk.Lo, chunk.Hi)
 	}
 	if chunk.Lo >= m.budget.Candidates {
 		t.Fatalf("claimed [%d, %d) beyond the budget %d", chunk.Lo, chunk.Hi, m.budget.Candidates)
@@ -272,16 +277,23 @@ func (m *model) check(t *rapid.T) {
 	if job.Progress.Searched > searched {
 		t.Fatalf("searched %d, want at most %d", job.Progress.Searched, searched)
 	}
+	earlier := 0 // ends of jobs that this one extends
 	for i, event := range events {
 		if event.Sequence != uint64(i+1) {
 			t.Fatalf("event %d has the sequence number %d", i+1, event.Sequence)
 		}
+		hit := i - earlier
 		switch {
+		case earlier < len(m.before) && event.Sequence == m.before[earlier].LastSequence:
+			if event.End == nil || event.End.Reason != m.before[earlier].Reason {
+				t.Fatalf("got %+v, want the end of the job before", event)
+			}
+			earlier++
 		case event.End != nil:
 			if i != len(events)-1 || !job.State.Terminal() {
 				t.Fatalf("an end that is none: %+v of %d, job %s", event, len(events), job.State)
 			}
-		case i >= len(want) || *event.Hit != want[i]:
+		case hit >= len(want) || *event.Hit != want[hit]:
 			t.Fatalf("hit %d: got %+v, want one of %+v", i, *event.Hit, want)
 		case event.Hit.Index >= job.Progress.Searched:
 			t.Fatalf("hit %+v left above the watermark %d", *event.Hit, job.Progress.Searched)
@@ -335,12 +347,37 @@ func (m *model) complete(t *rapid.T) {
 	}
 }
 
+// extend goes on from the end of the job with a larger budget.
+func (m *model) extend(t *rapid.T) {
+	old := *m.ended
+	budget := jobs.Budget{
+		Candidates: m.budget.Candidates + rapid.Uint64Range(0, 1<<18).Draw(t, "more candidates"),
+		Hits:       m.budget.Hits + rapid.Uint64Range(0, 20).Draw(t, "more hits"),
+	}
+	if old.Reason == jobs.CandidatesExhausted {
+		budget.Candidates++
+	} else {
+		budget.Hits++
+	}
+	id := uuid.Must(uuid.NewV7()).String()
+	spec := old.Spec
+	spec.Budget = budget
+	_, tickets, err := m.store.Submit(t.Context(), jobs.Submission{
+		ID: id, Tenant: "t", Spec: spec, MaxActive: math.MaxInt32, Retention: time.Hour, Window: 3, Extends: old.ID,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.before = append(m.before, old)
+	m.id, m.budget, m.tickets, m.held, m.paused, m.ended = id, budget, tickets, nil, false, nil
+}
+
 func TestLedgerAnswersLikeASequentialScan(t *testing.T) {
 	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
 		client := open()
 		rapid.Check(t, func(t *rapid.T) {
 			m := newModel(t, client)
-			t.Repeat(map[string]func(*rapid.T){
+			actions := map[string]func(*rapid.T){
 				"":          m.check,
 				"claim":     m.claim,
 				"claim2":    m.claim,
@@ -353,8 +390,28 @@ func TestLedgerAnswersLikeASequentialScan(t *testing.T) {
 				"resume":    m.resume,
 				"resume2":   m.resume,
 				"release":   func(t *rapid.T) { m.giveBack(t, m.draw(t)) },
-			})
+			}
+			t.Repeat(actions)
 			m.complete(t)
+			for range rapid.IntRange(0, 2).Draw(t, "extensions") {
+				if m.ended.State != jobs.Exhausted {
+					break
+				}
+				m.extend(t)
+				m.check(t)
+				t.Repeat(actions)
+				m.complete(t)
+			}
+			for i, old := range m.before { // what has ended stays so
+				old.ExtendedBy = m.id
+				if i+1 < len(m.before) {
+					old.ExtendedBy = m.before[i+1].ID
+				}
+				got, err := m.store.Get(t.Context(), "t", old.ID)
+				if diff := cmp.Diff(old, got); err != nil || diff != "" {
+					t.Fatalf("an extended job: %v (-as it ended +later)\n%s", err, diff)
+				}
+			}
 		})
 	})
 }

@@ -81,7 +81,7 @@ func NewService(store *Store, queue *Queue, relay *Relay, limits Limits, log *sl
 func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	// What the client asked for, not what the defaults of today make of it: a retry after a change of those is still a
 	// retry.
-	fingerprint, err := fingerprint(&req)
+	fingerprint, err := fingerprint(req.Spec)
 	if err != nil {
 		return Job{}, err
 	}
@@ -94,6 +94,12 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 		}
 		return Job{Tenant: req.Tenant, Spec: req.Spec, State: Pending}, nil
 	}
+	return s.create(ctx, Submission{Tenant: req.Tenant, Spec: req.Spec, RequestID: req.RequestID, Fingerprint: fingerprint})
+}
+
+// create stores a job that is complete but for what every job gets, calls for workers, and returns it, or the one that
+// the same request made before.
+func (s *Service) create(ctx context.Context, sub Submission) (Job, error) {
 	fleet, err := s.Fleet(ctx)
 	if err != nil {
 		return Job{}, err
@@ -102,19 +108,16 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	if err != nil {
 		return Job{}, fmt.Errorf("make job id: %w", err)
 	}
-	retention := s.limits.Retention
-	if req.Spec.Attached {
-		retention = min(retention, attachedRetention)
+	sub.ID, sub.MaxActive, sub.Retention, sub.Window = id.String(), s.limits.MaxActive, s.limits.Retention, fleet.window(1)
+	if sub.Spec.Attached {
+		sub.Retention = min(sub.Retention, attachedRetention)
 	}
-	stored, tickets, err := s.store.Submit(ctx, Submission{
-		ID: id.String(), Tenant: req.Tenant, Spec: req.Spec, RequestID: req.RequestID, Fingerprint: fingerprint,
-		MaxActive: s.limits.MaxActive, Retention: retention, Window: fleet.window(1),
-	})
+	stored, tickets, err := s.store.Submit(ctx, sub)
 	if err != nil {
 		return Job{}, err
 	}
 	s.enqueue(ctx, stored, tickets)
-	job, err := s.store.Get(ctx, req.Tenant, stored)
+	job, err := s.store.Get(ctx, sub.Tenant, stored)
 	if errors.Is(err, ErrNotFound) {
 		return Job{}, fmt.Errorf("submit job: %w: it made %s, which is gone", ErrRequestUsed, stored)
 	}
@@ -148,10 +151,11 @@ func (s *Service) complete(spec *Spec) error {
 	return nil
 }
 
-func fingerprint(req *Request) (string, error) {
-	text, err := json.Marshal(req.Spec)
+// fingerprint tells what was asked for from anything else.
+func fingerprint(asked any) (string, error) {
+	text, err := json.Marshal(asked)
 	if err != nil {
-		return "", fmt.Errorf("encode spec: %w", err)
+		return "", fmt.Errorf("encode request: %w", err)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil

@@ -37,43 +37,69 @@ type Submission struct {
 	Fingerprint string // of all that the client asked for; tells a retry from a clash
 	MaxActive   uint64 // jobs of the tenant that may be active at once, this one included
 	Retention   time.Duration
-	Window      int // tickets that the sweep may have at a time
+	Window      int    // tickets that the sweep may have at a time
+	Extends     string // id of the exhausted job that it goes on from; empty: it begins from nothing
 }
 
 // Submit stores a job, and returns its id and the tickets to put into the queue. When the request id was used
 // before for the same fingerprint, it stores nothing and returns the id of that job and no tickets.
 //
-// Errors: ErrRequestUsed, *QuotaError, ErrUnavailable.
+// Errors: ErrRequestUsed, *QuotaError, ErrUnavailable; with Extends also ErrNotFound, ErrNotUsedUp, *ExtendedError.
 func (s *Store) Submit(ctx context.Context, sub Submission) (string, []Ticket, error) {
 	labels, err := json.Marshal(sub.Spec.Labels)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode labels: %w", err)
 	}
-	spec, sweep := &sub.Spec, sweepOf(sub.ID)
-	args := []any{
+	fields := []any{
+		"profile", sub.Spec.Profile, "query", sub.Spec.Query, "grid", sub.Spec.grid(), "labels", labels, "sweep", sweepOf(sub.ID),
+		"max_candidates", sub.Spec.Budget.Candidates, "max_hits", sub.Spec.Budget.Hits, "max_wall", sub.Spec.Budget.Duration.Milliseconds(),
+		"attached", boolArg(sub.Spec.Attached), "retention", sub.Retention.Milliseconds(),
+	}
+	known := ""    // extension of the same job
+	for range 10 { // it may change between two calls; not ten times
+		reply, err := s.submit(ctx, &sub, known, fields)
+		if err != nil {
+			return "", nil, redisError(ctx, "submit job", err)
+		}
+		switch reply[0] {
+		case "created":
+			return sub.ID, tickets(sweepOf(sub.ID), sub.Spec.queue(), []string{sub.ID}, sub.Spec.Query, reply[1:]), nil
+		case "exists":
+			return reply[1], nil, nil
+		case "conflict":
+			return "", nil, fmt.Errorf("submit job: %w", ErrRequestUsed)
+		case "quota":
+			count, _ := strconv.ParseUint(reply[1], 10, 64)
+			return "", nil, &QuotaError{Tenant: sub.Tenant, Active: count, Limit: sub.MaxActive}
+		case "missing":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, ErrNotFound)
+		case "unfit":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, ErrNotUsedUp)
+		case "taken":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, &ExtendedError{By: reply[1]})
+		case "extended":
+			known = reply[1]
+		default:
+			return "", nil, fmt.Errorf("submit job: unknown reply %q", reply)
+		}
+	}
+	return "", nil, fmt.Errorf("extend job %s: its extensions keep changing", sub.Extends)
+}
+
+// submit calls the script; known is the job that is known to have extended the same one, or empty.
+func (s *Store) submit(ctx context.Context, sub *Submission, known string, fields []any) ([]string, error) {
+	keys := []string{keyTenantJobs(sub.Tenant), keyRequest(sub.Tenant, sub.RequestID), keyTenants}
+	if sub.Extends != "" {
+		keys = append(keys, keyJob(sub.Extends), keyLog(sub.Extends))
+	}
+	if known != "" {
+		keys = append(keys, keyJob(known))
+	}
+	args := append([]any{
 		sub.Tenant, sub.MaxActive, sub.RequestID, sub.Fingerprint, requestMemory.Milliseconds(),
-		spec.Budget.Candidates, spec.grid(), spec.queue(), sub.Window,
-		"profile", spec.Profile, "query", spec.Query, "grid", spec.grid(), "labels", labels, "sweep", sweep,
-		"max_candidates", spec.Budget.Candidates, "max_hits", spec.Budget.Hits, "max_wall", spec.Budget.Duration.Milliseconds(),
-		"attached", boolArg(spec.Attached), "retention", sub.Retention.Milliseconds(),
-	}
-	more := []string{keyTenantJobs(sub.Tenant), keyRequest(sub.Tenant, sub.RequestID), keyTenants}
-	reply, err := s.run(ctx, s.scripts.submit, sweep, []string{sub.ID}, more, args...)
-	if err != nil {
-		return "", nil, redisError(ctx, "submit job", err)
-	}
-	switch reply[0] {
-	case "created":
-		return sub.ID, tickets(sweep, spec.queue(), []string{sub.ID}, spec.Query, reply[1:]), nil
-	case "exists":
-		return reply[1], nil, nil
-	case "conflict":
-		return "", nil, fmt.Errorf("submit job: %w", ErrRequestUsed)
-	case "quota":
-		count, _ := strconv.ParseUint(reply[1], 10, 64)
-		return "", nil, &QuotaError{Tenant: sub.Tenant, Active: count, Limit: sub.MaxActive}
-	}
-	return "", nil, fmt.Errorf("submit job: unknown reply %q", reply)
+		sub.Spec.Budget.Candidates, sub.Spec.grid(), sub.Spec.queue(), sub.Window, sub.Extends, known,
+	}, fields...)
+	return s.run(ctx, s.scripts.submit, sweepOf(sub.ID), []string{sub.ID}, keys, args...)
 }
 
 // check returns the error that Submit would meet, and changes nothing.

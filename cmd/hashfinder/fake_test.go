@@ -265,6 +265,35 @@ func (f *fakeService) setPause(name string, state hashfinderv1.Job_State, at *ti
 	return proto.CloneOf(job.Job), nil
 }
 
+// ExtendJob makes a job of a "rare" one that has ended.
+func (f *fakeService) ExtendJob(_ context.Context, r *hashfinderv1.ExtendJobRequest) (*hashfinderv1.Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, err := f.find(r.GetName())
+	switch {
+	case err != nil:
+		return nil, err
+	case old.GetState() != hashfinderv1.Job_EXHAUSTED:
+		return nil, refusal(codes.FailedPrecondition, "the job has not used up its budget")
+	case r.GetBudget().GetMaxCandidates() <= old.GetSpec().GetBudget().GetMaxCandidates():
+		const field, description = "budget.max_candidates", "it must be more"
+		return nil, refusal(codes.InvalidArgument, field+": "+description, &errdetails.BadRequest{
+			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: field, Description: description}},
+		})
+	}
+	job := proto.CloneOf(old.Job)
+	proto.Merge(job.GetSpec().GetBudget(), r.GetBudget())
+	job.Name = fmt.Sprintf("jobs/00000000-0000-7000-8000-%012d", len(f.jobs)+1)
+	job.State, job.EndReason, job.StartTime, job.EndTime = hashfinderv1.Job_PENDING, 0, nil, nil
+	job.Extends = &hashfinderv1.Extension{
+		Job: old.GetName(), CandidatesSearched: old.GetProgress().GetCandidatesSearched(), LastSequence: old.GetLastSequence(),
+		Duration: durationpb.New(2 * time.Second),
+	}
+	old.ExtendedBy = job.GetName()
+	f.jobs = append(f.jobs, &fakeJob{Job: job, cancelled: make(chan struct{})})
+	return proto.CloneOf(job), nil
+}
+
 // DeleteJob forgets a job.
 func (f *fakeService) DeleteJob(_ context.Context, r *hashfinderv1.DeleteJobRequest) (*emptypb.Empty, error) {
 	f.mu.Lock()
@@ -295,7 +324,7 @@ func (f *fakeService) end(job *fakeJob) {
 	job.State, job.EndReason = state, reason
 	job.StartTime, job.EndTime = timestamppb.New(began), timestamppb.New(ended)
 	job.Progress = &hashfinderv1.Progress{CandidatesSearched: 1 << 20, CandidatesPerSecond: 1 << 19, ProbabilityFound: 0.02}
-	job.LastSequence = int64(len(hits) + 1)
+	job.LastSequence = job.GetExtends().GetLastSequence() + int64(len(hits)) + 1
 	job.Etag = "e2"
 	if len(hits) > 0 {
 		job.BestHit = fakeHit(hits[len(hits)-1])
@@ -329,7 +358,15 @@ func (f *fakeService) WatchJob(r *hashfinderv1.WatchJobRequest, stream hashfinde
 		return err
 	}
 	hits, state, _ := plot(name)
-	sequence := int64(0)
+	sequence := job.GetExtends().GetLastSequence()
+	if sequence > r.GetAfterSequence() {
+		event := &hashfinderv1.WatchJobResponse{
+			Sequence: sequence, Event: &hashfinderv1.WatchJobResponse_Extended{Extended: hashfinderv1.Job_CANDIDATES_EXHAUSTED},
+		}
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
 	for _, index := range hits {
 		sequence++
 		if sequence <= r.GetAfterSequence() && name != "flaky" || name == "gap" && sequence == 2 {

@@ -20,7 +20,7 @@ type watchCmd struct {
 
 // Help explains the output.
 func (*watchCmd) Help() string {
-	return `Text lines are those of "hashfinder find". JSON lines are hits, each with its sequence for --after-sequence, and last the job as it ended.
+	return `Text lines are those of "hashfinder find". JSON lines are hits, each with its sequence for --after-sequence, and last the job as it ended; in the log of an extended job, "extended" says why it had ended there before.
 
 Ctrl-C ends the watching, not the job. The exit status is that of "hashfinder find".`
 }

@@ -37,7 +37,7 @@ redis.call('ZREMRANGEBYSCORE', retry, int(stop), '+inf')
 
 -- next_chunk cuts the next chunk of the grid. Its length is a power of two that divides its offset within its part
 -- of the grid, so that every sweep of the space has the same chunks to choose from; it is at most what lies behind,
--- so that the first ones are quick.
+-- so that the first ones are quick. A sweep that begins off the grid begins with what is left of a smallest chunk.
 local function next_chunk(lo)
   local base, top = 0, nil
   for bound in string.gmatch(redis.call('HGET', sweep, 'grid'), '%d+') do
@@ -47,7 +47,7 @@ local function next_chunk(lo)
   if base == 0 then return top end
   local length = math.max(want, MIN_CHUNK)
   while length > MIN_CHUNK and (length > lo or (lo - base) % length ~= 0) do length = length / 2 end
-  local hi = lo + length
+  local hi = lo + length - (lo - base) % length
   if top and hi > top then hi = top end
   return hi
 end

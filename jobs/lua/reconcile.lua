@@ -14,7 +14,7 @@ for _, j in ipairs(jobs) do
     redis.call('ZREM', live, j.id)
   elseif s == 'PENDING' or s == 'RUNNING' then
     local start, wall, orphan = num(j.key, 'start'), num(j.key, 'max_wall'), num(j.key, 'orphan')
-    if wall > 0 and start > 0 and not pausing(j) and now >= start + wall + num(j.key, 'paused_for') then
+    if wall > 0 and start > 0 and not pausing(j) and now >= start + wall + num(j.key, 'paused_for') - num(j.key, 'carried') then
       order_stop(j, 'EXHAUSTED', 'DURATION_EXHAUSTED')
     elseif orphan > 0 and absent then
       redis.call('HSET', j.key, 'orphan', int(now + ORPHAN))

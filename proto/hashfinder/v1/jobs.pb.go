@@ -227,8 +227,12 @@ type Job struct {
 	// How long it was paused since its first worker began, a pause that lasts not included. It is not charged to max_duration.
 	// OUTPUT_ONLY.
 	PausedDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=paused_duration,json=pausedDuration,proto3" json:"paused_duration,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What the job took over; set if and only if it was made by ExtendJob. OUTPUT_ONLY.
+	Extends *Extension `protobuf:"bytes,19,opt,name=extends,proto3" json:"extends,omitempty"`
+	// Name of the job that extends this one, "jobs/{uuid}"; it may be gone. OUTPUT_ONLY.
+	ExtendedBy    string `protobuf:"bytes,20,opt,name=extended_by,json=extendedBy,proto3" json:"extended_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -387,6 +391,94 @@ func (x *Job) GetPausedDuration() *durationpb.Duration {
 	return nil
 }
 
+func (x *Job) GetExtends() *Extension {
+	if x != nil {
+		return x.Extends
+	}
+	return nil
+}
+
+func (x *Job) GetExtendedBy() string {
+	if x != nil {
+		return x.ExtendedBy
+	}
+	return ""
+}
+
+// Extension is what a job took over from the exhausted job that it extends. Its own budget counts all of it.
+type Extension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of that job, "jobs/{uuid}"; it may be gone.
+	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Candidates that were searched before: this job begins with that index.
+	CandidatesSearched int64 `protobuf:"varint,2,opt,name=candidates_searched,json=candidatesSearched,proto3" json:"candidates_searched,omitempty"`
+	// Number of the event by which that job ended. The events up to there are that job's; WatchJob with this as
+	// after_sequence sends only what is new.
+	LastSequence int64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// How much of max_duration was used before.
+	Duration      *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extension) Reset() {
+	*x = Extension{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extension) ProtoMessage() {}
+
+func (x *Extension) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extension.ProtoReflect.Descriptor instead.
+func (*Extension) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Extension) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Extension) GetCandidatesSearched() int64 {
+	if x != nil {
+		return x.CandidatesSearched
+	}
+	return 0
+}
+
+func (x *Extension) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *Extension) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
 // JobSpec says what to search, and how much of it.
 type JobSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -408,7 +500,7 @@ type JobSpec struct {
 
 func (x *JobSpec) Reset() {
 	*x = JobSpec{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +512,7 @@ func (x *JobSpec) String() string {
 func (*JobSpec) ProtoMessage() {}
 
 func (x *JobSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +525,7 @@ func (x *JobSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpec.ProtoReflect.Descriptor instead.
 func (*JobSpec) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{1}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *JobSpec) GetDesiredName() string {
@@ -487,7 +579,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +591,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +604,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{2}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Budget) GetMaxCandidates() int64 {
@@ -562,7 +654,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +666,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +679,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{3}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Progress) GetCandidatesSearched() int64 {
@@ -663,7 +755,7 @@ type Hit struct {
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +767,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +780,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{4}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hit) GetIndex() int64 {
@@ -736,7 +828,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +840,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +853,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{5}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubmitJobRequest) GetJob() *Job {
@@ -796,7 +888,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +900,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +913,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{6}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetJobRequest) GetName() string {
@@ -847,7 +939,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +951,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +964,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{7}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListJobsRequest) GetPageSize() int32 {
@@ -909,7 +1001,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1013,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1026,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{8}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -964,7 +1056,7 @@ type WatchJobRequest struct {
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1068,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1081,7 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{9}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchJobRequest) GetName() string {
@@ -1018,6 +1110,7 @@ type WatchJobResponse struct {
 	//	*WatchJobResponse_Hit
 	//	*WatchJobResponse_Progress
 	//	*WatchJobResponse_End
+	//	*WatchJobResponse_Extended
 	Event         isWatchJobResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1025,7 +1118,7 @@ type WatchJobResponse struct {
 
 func (x *WatchJobResponse) Reset() {
 	*x = WatchJobResponse{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1130,7 @@ func (x *WatchJobResponse) String() string {
 func (*WatchJobResponse) ProtoMessage() {}
 
 func (x *WatchJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1143,7 @@ func (x *WatchJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobResponse.ProtoReflect.Descriptor instead.
 func (*WatchJobResponse) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{10}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchJobResponse) GetSequence() int64 {
@@ -1094,6 +1187,15 @@ func (x *WatchJobResponse) GetEnd() *Job {
 	return nil
 }
 
+func (x *WatchJobResponse) GetExtended() Job_EndReason {
+	if x != nil {
+		if x, ok := x.Event.(*WatchJobResponse_Extended); ok {
+			return x.Extended
+		}
+	}
+	return Job_END_REASON_UNSPECIFIED
+}
+
 type isWatchJobResponse_Event interface {
 	isWatchJobResponse_Event()
 }
@@ -1113,11 +1215,18 @@ type WatchJobResponse_End struct {
 	End *Job `protobuf:"bytes,4,opt,name=end,proto3,oneof"`
 }
 
+type WatchJobResponse_Extended struct {
+	// The job that this one extends ended here, for this reason; the search goes on.
+	Extended Job_EndReason `protobuf:"varint,5,opt,name=extended,proto3,enum=hashfinder.v1.Job_EndReason,oneof"`
+}
+
 func (*WatchJobResponse_Hit) isWatchJobResponse_Event() {}
 
 func (*WatchJobResponse_Progress) isWatchJobResponse_Event() {}
 
 func (*WatchJobResponse_End) isWatchJobResponse_Event() {}
+
+func (*WatchJobResponse_Extended) isWatchJobResponse_Event() {}
 
 // CancelJobRequest names the job to stop.
 type CancelJobRequest struct {
@@ -1130,7 +1239,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1251,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1264,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{11}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelJobRequest) GetName() string {
@@ -1176,7 +1285,7 @@ type PauseJobRequest struct {
 
 func (x *PauseJobRequest) Reset() {
 	*x = PauseJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1297,7 @@ func (x *PauseJobRequest) String() string {
 func (*PauseJobRequest) ProtoMessage() {}
 
 func (x *PauseJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1310,7 @@ func (x *PauseJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseJobRequest.ProtoReflect.Descriptor instead.
 func (*PauseJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PauseJobRequest) GetName() string {
@@ -1222,7 +1331,7 @@ type ResumeJobRequest struct {
 
 func (x *ResumeJobRequest) Reset() {
 	*x = ResumeJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1343,7 @@ func (x *ResumeJobRequest) String() string {
 func (*ResumeJobRequest) ProtoMessage() {}
 
 func (x *ResumeJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,12 +1356,76 @@ func (x *ResumeJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeJobRequest.ProtoReflect.Descriptor instead.
 func (*ResumeJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResumeJobRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+// ExtendJobRequest says which exhausted job is to go on, and how far.
+type ExtendJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What both jobs may use together. Unset fields are those of the job; the one that is used up must be set, and larger.
+	Budget *Budget `protobuf:"bytes,2,opt,name=budget,proto3" json:"budget,omitempty"`
+	// A UUID chosen by the client, which makes a retry safe, as in SubmitJobRequest.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendJobRequest) Reset() {
+	*x = ExtendJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendJobRequest) ProtoMessage() {}
+
+func (x *ExtendJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendJobRequest.ProtoReflect.Descriptor instead.
+func (*ExtendJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExtendJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExtendJobRequest) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *ExtendJobRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -1270,7 +1443,7 @@ type DeleteJobRequest struct {
 
 func (x *DeleteJobRequest) Reset() {
 	*x = DeleteJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1455,7 @@ func (x *DeleteJobRequest) String() string {
 func (*DeleteJobRequest) ProtoMessage() {}
 
 func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1468,7 @@ func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJobRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteJobRequest) GetName() string {
@@ -1325,7 +1498,7 @@ type EstimateSearchRequest struct {
 
 func (x *EstimateSearchRequest) Reset() {
 	*x = EstimateSearchRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1510,7 @@ func (x *EstimateSearchRequest) String() string {
 func (*EstimateSearchRequest) ProtoMessage() {}
 
 func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1523,7 @@ func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSearchRequest.ProtoReflect.Descriptor instead.
 func (*EstimateSearchRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{15}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EstimateSearchRequest) GetDesiredName() string {
@@ -1394,7 +1567,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1579,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1592,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{16}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Estimate) GetProbabilityPerCandidate() float64 {
@@ -1489,7 +1662,7 @@ var File_hashfinder_v1_jobs_proto protoreflect.FileDescriptor
 
 const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\n" +
-	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa5\n" +
+	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xfa\n" +
 	"\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
@@ -1515,7 +1688,10 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x04etag\x18\x10 \x01(\tR\x04etag\x129\n" +
 	"\n" +
 	"pause_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12B\n" +
-	"\x0fpaused_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x0epausedDuration\x1a9\n" +
+	"\x0fpaused_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x0epausedDuration\x122\n" +
+	"\aextends\x18\x13 \x01(\v2\x18.hashfinder.v1.ExtensionR\aextends\x12\x1f\n" +
+	"\vextended_by\x18\x14 \x01(\tR\n" +
+	"extendedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
@@ -1542,7 +1718,12 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x13CANCELLED_BY_CLIENT\x10\x05\x12\x15\n" +
 	"\x11DEADLINE_EXCEEDED\x10\x06\x12\f\n" +
 	"\bORPHANED\x10\a\x12\f\n" +
-	"\bPOISONED\x10\b\"\xef\x01\n" +
+	"\bPOISONED\x10\b\"\xaa\x01\n" +
+	"\tExtension\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12/\n" +
+	"\x13candidates_searched\x18\x02 \x01(\x03R\x12candidatesSearched\x12#\n" +
+	"\rlast_sequence\x18\x03 \x01(\x03R\flastSequence\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xef\x01\n" +
 	"\aJobSpec\x12!\n" +
 	"\fdesired_name\x18\x01 \x01(\tR\vdesiredName\x124\n" +
 	"\x16ideal_hamming_distance\x18\x02 \x01(\x05R\x14idealHammingDistance\x12@\n" +
@@ -1588,19 +1769,25 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
 	"\x0fWatchJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xbe\x01\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xfa\x01\n" +
 	"\x10WatchJobResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12&\n" +
 	"\x03hit\x18\x02 \x01(\v2\x12.hashfinder.v1.HitH\x00R\x03hit\x125\n" +
 	"\bprogress\x18\x03 \x01(\v2\x17.hashfinder.v1.ProgressH\x00R\bprogress\x12&\n" +
-	"\x03end\x18\x04 \x01(\v2\x12.hashfinder.v1.JobH\x00R\x03endB\a\n" +
+	"\x03end\x18\x04 \x01(\v2\x12.hashfinder.v1.JobH\x00R\x03end\x12:\n" +
+	"\bextended\x18\x05 \x01(\x0e2\x1c.hashfinder.v1.Job.EndReasonH\x00R\bextendedB\a\n" +
 	"\x05event\"&\n" +
 	"\x10CancelJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"%\n" +
 	"\x0fPauseJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"&\n" +
 	"\x10ResumeJobRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"t\n" +
+	"\x10ExtendJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x06budget\x18\x02 \x01(\v2\x15.hashfinder.v1.BudgetR\x06budget\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\":\n" +
 	"\x10DeleteJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"p\n" +
@@ -1616,7 +1803,7 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x15candidates_per_second\x18\x06 \x01(\x01R\x13candidatesPerSecond\x124\n" +
 	"\btime_p50\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeP50\x124\n" +
 	"\btime_p90\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeP90\x124\n" +
-	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\x81\x05\n" +
+	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\xc3\x05\n" +
 	"\n" +
 	"JobService\x12@\n" +
 	"\tSubmitJob\x12\x1f.hashfinder.v1.SubmitJobRequest\x1a\x12.hashfinder.v1.Job\x12:\n" +
@@ -1625,7 +1812,8 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\bWatchJob\x12\x1e.hashfinder.v1.WatchJobRequest\x1a\x1f.hashfinder.v1.WatchJobResponse0\x01\x12@\n" +
 	"\tCancelJob\x12\x1f.hashfinder.v1.CancelJobRequest\x1a\x12.hashfinder.v1.Job\x12>\n" +
 	"\bPauseJob\x12\x1e.hashfinder.v1.PauseJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
-	"\tResumeJob\x12\x1f.hashfinder.v1.ResumeJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
+	"\tResumeJob\x12\x1f.hashfinder.v1.ResumeJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
+	"\tExtendJob\x12\x1f.hashfinder.v1.ExtendJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
 	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12O\n" +
 	"\x0eEstimateSearch\x12$.hashfinder.v1.EstimateSearchRequest\x1a\x17.hashfinder.v1.EstimateBCZAgithub.com/hashfinder/hashfinder/proto/hashfinder/v1;hashfinderv1b\x06proto3"
 
@@ -1642,85 +1830,93 @@ func file_hashfinder_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_hashfinder_v1_jobs_proto_goTypes = []any{
 	(Job_State)(0),                // 0: hashfinder.v1.Job.State
 	(Job_EndReason)(0),            // 1: hashfinder.v1.Job.EndReason
 	(*Job)(nil),                   // 2: hashfinder.v1.Job
-	(*JobSpec)(nil),               // 3: hashfinder.v1.JobSpec
-	(*Budget)(nil),                // 4: hashfinder.v1.Budget
-	(*Progress)(nil),              // 5: hashfinder.v1.Progress
-	(*Hit)(nil),                   // 6: hashfinder.v1.Hit
-	(*SubmitJobRequest)(nil),      // 7: hashfinder.v1.SubmitJobRequest
-	(*GetJobRequest)(nil),         // 8: hashfinder.v1.GetJobRequest
-	(*ListJobsRequest)(nil),       // 9: hashfinder.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),      // 10: hashfinder.v1.ListJobsResponse
-	(*WatchJobRequest)(nil),       // 11: hashfinder.v1.WatchJobRequest
-	(*WatchJobResponse)(nil),      // 12: hashfinder.v1.WatchJobResponse
-	(*CancelJobRequest)(nil),      // 13: hashfinder.v1.CancelJobRequest
-	(*PauseJobRequest)(nil),       // 14: hashfinder.v1.PauseJobRequest
-	(*ResumeJobRequest)(nil),      // 15: hashfinder.v1.ResumeJobRequest
-	(*DeleteJobRequest)(nil),      // 16: hashfinder.v1.DeleteJobRequest
-	(*EstimateSearchRequest)(nil), // 17: hashfinder.v1.EstimateSearchRequest
-	(*Estimate)(nil),              // 18: hashfinder.v1.Estimate
-	nil,                           // 19: hashfinder.v1.Job.LabelsEntry
-	(*status.Status)(nil),         // 20: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*emptypb.Empty)(nil),         // 23: google.protobuf.Empty
+	(*Extension)(nil),             // 3: hashfinder.v1.Extension
+	(*JobSpec)(nil),               // 4: hashfinder.v1.JobSpec
+	(*Budget)(nil),                // 5: hashfinder.v1.Budget
+	(*Progress)(nil),              // 6: hashfinder.v1.Progress
+	(*Hit)(nil),                   // 7: hashfinder.v1.Hit
+	(*SubmitJobRequest)(nil),      // 8: hashfinder.v1.SubmitJobRequest
+	(*GetJobRequest)(nil),         // 9: hashfinder.v1.GetJobRequest
+	(*ListJobsRequest)(nil),       // 10: hashfinder.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),      // 11: hashfinder.v1.ListJobsResponse
+	(*WatchJobRequest)(nil),       // 12: hashfinder.v1.WatchJobRequest
+	(*WatchJobResponse)(nil),      // 13: hashfinder.v1.WatchJobResponse
+	(*CancelJobRequest)(nil),      // 14: hashfinder.v1.CancelJobRequest
+	(*PauseJobRequest)(nil),       // 15: hashfinder.v1.PauseJobRequest
+	(*ResumeJobRequest)(nil),      // 16: hashfinder.v1.ResumeJobRequest
+	(*ExtendJobRequest)(nil),      // 17: hashfinder.v1.ExtendJobRequest
+	(*DeleteJobRequest)(nil),      // 18: hashfinder.v1.DeleteJobRequest
+	(*EstimateSearchRequest)(nil), // 19: hashfinder.v1.EstimateSearchRequest
+	(*Estimate)(nil),              // 20: hashfinder.v1.Estimate
+	nil,                           // 21: hashfinder.v1.Job.LabelsEntry
+	(*status.Status)(nil),         // 22: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*emptypb.Empty)(nil),         // 25: google.protobuf.Empty
 }
 var file_hashfinder_v1_jobs_proto_depIdxs = []int32{
-	3,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
-	19, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
+	4,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
+	21, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
 	0,  // 2: hashfinder.v1.Job.state:type_name -> hashfinder.v1.Job.State
 	1,  // 3: hashfinder.v1.Job.end_reason:type_name -> hashfinder.v1.Job.EndReason
-	5,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
-	6,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
-	6,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
-	20, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
-	21, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	21, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	21, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	21, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
-	22, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
-	21, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
-	22, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
-	4,  // 15: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
-	22, // 16: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
-	22, // 17: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
-	22, // 18: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
-	22, // 19: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
-	2,  // 20: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
-	2,  // 21: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
-	6,  // 22: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
-	5,  // 23: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
-	2,  // 24: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
-	22, // 25: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
-	22, // 26: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
-	22, // 27: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
-	7,  // 28: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
-	8,  // 29: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
-	9,  // 30: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
-	11, // 31: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
-	13, // 32: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
-	14, // 33: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
-	15, // 34: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
-	16, // 35: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
-	17, // 36: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
-	2,  // 37: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
-	2,  // 38: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
-	10, // 39: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
-	12, // 40: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
-	2,  // 41: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
-	2,  // 42: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
-	2,  // 43: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
-	23, // 44: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
-	18, // 45: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
-	37, // [37:46] is the sub-list for method output_type
-	28, // [28:37] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	6,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
+	7,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
+	7,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
+	22, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
+	23, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	23, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	23, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	23, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
+	23, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
+	24, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
+	3,  // 15: hashfinder.v1.Job.extends:type_name -> hashfinder.v1.Extension
+	24, // 16: hashfinder.v1.Extension.duration:type_name -> google.protobuf.Duration
+	5,  // 17: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
+	24, // 18: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
+	24, // 19: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
+	24, // 20: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
+	24, // 21: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
+	2,  // 22: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
+	2,  // 23: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
+	7,  // 24: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
+	6,  // 25: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
+	2,  // 26: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
+	1,  // 27: hashfinder.v1.WatchJobResponse.extended:type_name -> hashfinder.v1.Job.EndReason
+	5,  // 28: hashfinder.v1.ExtendJobRequest.budget:type_name -> hashfinder.v1.Budget
+	24, // 29: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
+	24, // 30: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
+	24, // 31: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
+	8,  // 32: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
+	9,  // 33: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
+	10, // 34: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
+	12, // 35: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
+	14, // 36: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
+	15, // 37: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
+	16, // 38: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
+	17, // 39: hashfinder.v1.JobService.ExtendJob:input_type -> hashfinder.v1.ExtendJobRequest
+	18, // 40: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
+	19, // 41: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
+	2,  // 42: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
+	2,  // 43: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
+	11, // 44: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
+	13, // 45: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
+	2,  // 46: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
+	2,  // 47: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
+	2,  // 48: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
+	2,  // 49: hashfinder.v1.JobService.ExtendJob:output_type -> hashfinder.v1.Job
+	25, // 50: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
+	20, // 51: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
+	42, // [42:52] is the sub-list for method output_type
+	32, // [32:42] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_hashfinder_v1_jobs_proto_init() }
@@ -1728,11 +1924,12 @@ func file_hashfinder_v1_jobs_proto_init() {
 	if File_hashfinder_v1_jobs_proto != nil {
 		return
 	}
-	file_hashfinder_v1_jobs_proto_msgTypes[2].OneofWrappers = []any{}
-	file_hashfinder_v1_jobs_proto_msgTypes[10].OneofWrappers = []any{
+	file_hashfinder_v1_jobs_proto_msgTypes[3].OneofWrappers = []any{}
+	file_hashfinder_v1_jobs_proto_msgTypes[11].OneofWrappers = []any{
 		(*WatchJobResponse_Hit)(nil),
 		(*WatchJobResponse_Progress)(nil),
 		(*WatchJobResponse_End)(nil),
+		(*WatchJobResponse_Extended)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1740,7 +1937,7 @@ func file_hashfinder_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashfinder_v1_jobs_proto_rawDesc), len(file_hashfinder_v1_jobs_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	JobService_CancelJob_FullMethodName      = "/hashfinder.v1.JobService/CancelJob"
 	JobService_PauseJob_FullMethodName       = "/hashfinder.v1.JobService/PauseJob"
 	JobService_ResumeJob_FullMethodName      = "/hashfinder.v1.JobService/ResumeJob"
+	JobService_ExtendJob_FullMethodName      = "/hashfinder.v1.JobService/ExtendJob"
 	JobService_DeleteJob_FullMethodName      = "/hashfinder.v1.JobService/DeleteJob"
 	JobService_EstimateSearch_FullMethodName = "/hashfinder.v1.JobService/EstimateSearch"
 )
@@ -76,6 +77,15 @@ type JobServiceClient interface {
 	//
 	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
 	ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// ExtendJob makes a job that goes on where an exhausted one ended, within a larger budget, and starts it. The new job has
+	// that one's spec and labels, and begins with its hits and events; it searches only what that one has not, so that
+	// both together cover exactly the new budget. The exhausted job stays as it ended; only its extended_by is set. A job
+	// is extended once: extend the extension.
+	//
+	// FAILED_PRECONDITION: the job is not EXHAUSTED (reason JOB_NOT_EXHAUSTED), or it was extended (JOB_EXTENDED; the ErrorInfo
+	// has extended_by). INVALID_ARGUMENT: a budget is smaller than before, or not larger where it is used up, or more than
+	// the server allows, or the request_id was used for something else. RESOURCE_EXHAUSTED: as for SubmitJob.
+	ExtendJob(ctx context.Context, in *ExtendJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
@@ -169,6 +179,16 @@ func (c *jobServiceClient) ResumeJob(ctx context.Context, in *ResumeJobRequest, 
 	return out, nil
 }
 
+func (c *jobServiceClient) ExtendJob(ctx context.Context, in *ExtendJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_ExtendJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *jobServiceClient) DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
@@ -231,6 +251,15 @@ type JobServiceServer interface {
 	//
 	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
 	ResumeJob(context.Context, *ResumeJobRequest) (*Job, error)
+	// ExtendJob makes a job that goes on where an exhausted one ended, within a larger budget, and starts it. The new job has
+	// that one's spec and labels, and begins with its hits and events; it searches only what that one has not, so that
+	// both together cover exactly the new budget. The exhausted job stays as it ended; only its extended_by is set. A job
+	// is extended once: extend the extension.
+	//
+	// FAILED_PRECONDITION: the job is not EXHAUSTED (reason JOB_NOT_EXHAUSTED), or it was extended (JOB_EXTENDED; the ErrorInfo
+	// has extended_by). INVALID_ARGUMENT: a budget is smaller than before, or not larger where it is used up, or more than
+	// the server allows, or the request_id was used for something else. RESOURCE_EXHAUSTED: as for SubmitJob.
+	ExtendJob(context.Context, *ExtendJobRequest) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
@@ -265,6 +294,9 @@ func (UnimplementedJobServiceServer) PauseJob(context.Context, *PauseJobRequest)
 }
 func (UnimplementedJobServiceServer) ResumeJob(context.Context, *ResumeJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeJob not implemented")
+}
+func (UnimplementedJobServiceServer) ExtendJob(context.Context, *ExtendJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExtendJob not implemented")
 }
 func (UnimplementedJobServiceServer) DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteJob not implemented")
@@ -412,6 +444,24 @@ func _JobService_ResumeJob_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _JobService_ExtendJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).ExtendJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_ExtendJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).ExtendJob(ctx, req.(*ExtendJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _JobService_DeleteJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteJobRequest)
 	if err := dec(in); err != nil {
@@ -478,6 +528,10 @@ var JobService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeJob",
 			Handler:    _JobService_ResumeJob_Handler,
+		},
+		{
+			MethodName: "ExtendJob",
+			Handler:    _JobService_ExtendJob_Handler,
 		},
 		{
 			MethodName: "DeleteJob",
