@@ -29,6 +29,9 @@ var (
 	KeyLog   = keyLog
 	KeyStop  = keyStop
 
+	KeyChanges = keyChanges
+	KeyTrail   = keyTrail
+
 	KeyTenantJobs = keyTenantJobs
 	KeyRequest    = keyRequest
 )

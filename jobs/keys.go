@@ -27,6 +27,9 @@ func keyPending(id string) string { return keyJob(id) + ":pending" } // zset: hi
 func keyLog(id string) string     { return keyJob(id) + ":log" }     // stream: events; and the channel they are published on
 func keyStop(id string) string    { return keyJob(id) + ":stop" }    // string: the cancel key
 
+func keyChanges(id string) string { return keyJob(id) + ":changes" } // list: the states it was in
+func keyTrail(id string) string   { return keyJob(id) + ":trail" }   // list: its attempts that have ended
+
 func keyTenantJobs(tenant string) string { return pool + "tenant:" + tenant + ":jobs" } // zset: ids, which sort by time
 func keyRequest(tenant, request string) string {
 	return pool + "tenant:" + tenant + ":request:" + request // string: job id and fingerprint
@@ -42,7 +45,7 @@ func keysSweep(sweep string, jobs []string) []string {
 		s + ":deaths", s + ":tickets",
 	}
 	for _, id := range jobs {
-		keys = append(keys, keyJob(id), keyPending(id), keyLog(id), keyStop(id))
+		keys = append(keys, keyJob(id), keyPending(id), keyLog(id), keyStop(id), keyChanges(id), keyTrail(id))
 	}
 	return keys
 }

@@ -309,6 +309,36 @@ func (f *fakeService) DeleteJob(_ context.Context, r *hashfinderv1.DeleteJobRequ
 	return &emptypb.Empty{}, nil
 }
 
+// GetJobAudit knows one story.
+func (f *fakeService) GetJobAudit(_ context.Context, r *hashfinderv1.GetJobAuditRequest) (*hashfinderv1.JobAudit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	job, err := f.find(r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	at := func(ms int) *timestamppb.Timestamp {
+		return timestamppb.New(began.Add(time.Duration(ms) * time.Millisecond))
+	}
+	const worker = "host/7/0a1b2c3d"
+	return &hashfinderv1.JobAudit{
+		Job: job.GetName(), Tenant: "default", RequestId: "11111111-1111-4111-8111-111111111111",
+		Changes: []*hashfinderv1.StateChange{
+			{Time: at(0), State: hashfinderv1.Job_PENDING},
+			{Time: at(12), State: hashfinderv1.Job_RUNNING},
+			{Time: at(2345), State: hashfinderv1.Job_CANCELLING, EndReason: hashfinderv1.Job_ORPHANED},
+		},
+		Attempts: []*hashfinderv1.Attempt{
+			{
+				FirstCandidate: 0, EndCandidate: 65793, Worker: worker, BeginTime: at(12), EndTime: at(345),
+				Outcome: hashfinderv1.Attempt_COMMITTED,
+			},
+			{FirstCandidate: 65793, EndCandidate: 131329, Worker: worker, BeginTime: at(350), Outcome: hashfinderv1.Attempt_RUNNING},
+		},
+		AttemptsDropped: 64,
+	}, nil
+}
+
 // EstimateSearch knows one estimate.
 func (f *fakeService) EstimateSearch(context.Context, *hashfinderv1.EstimateSearchRequest) (*hashfinderv1.Estimate, error) {
 	return &hashfinderv1.Estimate{

@@ -74,6 +74,7 @@ redis.call('HSET', attempts, attempt, int(lo) .. ':' .. int(hi) .. ':' .. int(no
 for _, j in ipairs(jobs) do
   if state(j) == 'PENDING' then
     redis.call('HSET', j.key, 'state', 'RUNNING', 'start', int(now), 'rate_at', int(now))
+    change(j, 'RUNNING')
     redis.call('HINCRBY', j.key, 'revision', 1)
   end
   if again then

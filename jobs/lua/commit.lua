@@ -6,10 +6,12 @@
 -- Returns {"done", "1" if more hits wait to be logged, ticket...} | {"lost"}  another has, and this changed nothing
 local attempt = args[1]
 if not redis.call('ZSCORE', leases, attempt) then return {'lost'} end
-local lo, hi = parse(redis.call('HGET', attempts, attempt))
+local record = redis.call('HGET', attempts, attempt)
+local lo, hi = parse(record)
 redis.call('ZREM', leases, attempt)
 redis.call('HDEL', attempts, attempt)
 if finished(lo, hi) then
+  conclude(attempt, record, 'STALE')
   for _, j in ipairs(jobs) do settle(j) end
   return reply({'lost'})
 end
@@ -53,4 +55,6 @@ for _, j in ipairs(jobs) do
   settle(j)
   at = at + 1 + count
 end
-return reply({'done', more and '1' or '0', unpack(mint())})
+local minted = mint()
+conclude(attempt, record, 'COMMITTED', (more and '1:' or '0:') .. table.concat(minted, ','))
+return reply({'done', more and '1' or '0', unpack(minted)})

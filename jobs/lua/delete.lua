@@ -7,6 +7,6 @@ local j = jobs[1]
 if redis.call('HGET', j.key, 'tenant') ~= args[1] then return {'missing'} end
 if args[2] ~= '' and redis.call('HGET', j.key, 'revision') ~= args[2] then return {'changed'} end
 if redis.call('HEXISTS', j.key, 'end') == 0 then return {'active'} end
-redis.call('DEL', j.key, j.pending, j.log, j.stop)
-redis.call('ZREM', KEYS[16], j.id)
+redis.call('DEL', j.key, j.pending, j.log, j.stop, j.changes, j.trail)
+redis.call('ZREM', KEYS[18], j.id)
 return {'ok'}

@@ -13,6 +13,7 @@ if not pausing(j) then
   redis.call('HSET', j.key, 'pause', int(now))
   redis.call('HINCRBY', j.key, 'revision', 1)
   redis.call('SET', j.stop, 'PAUSED ' .. int(now))
+  change(j, 'PAUSING')
   leave(j)
   redis.call('DEL', tickets) -- those that are in the queue call for nothing now
   settle(j)

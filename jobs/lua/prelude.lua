@@ -13,7 +13,8 @@
 --      10 deaths    hash  lo -> how many attempts of the chunk have died
 --      11 tickets   zset  tickets that no worker has used, by the time of the next look at them
 --      12 ...       for each job: its hash, pending (zset of hits that may not leave yet, by index), log
---                   (stream of its events), stop (the cancel key)
+--                   (stream of its events), stop (the cancel key), changes (list of its states, "<ms> <state> <reason>"),
+--                   trail (list of its attempts that have ended, "<outcome> <lo> <hi> <begin> <end> <answer> <worker> <attempt>")
 -- ARGV  1 number of jobs, 2 ... their ids, then the arguments of the script (args)
 --
 -- Indexes are below 2^53, so that they are exact as Lua numbers and as scores.
@@ -29,14 +30,17 @@ local RECHECK = 2000      -- ms after which a ticket that nobody used is looked 
 local BATCH = 1000        -- hits that one script moves at most: about 5 ms of Redis's time
 local PUBLISHED = 200     -- hits that one message carries at most; beyond that watchers read the log
 local MIN_CHUNK = 65536
+local NOTES = 512         -- entries of the changes, and of the trail, of a job at most;
+local FEWER = 448         -- as many are left when the oldest are dropped
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local jobs, args = {}, {}
 for i = 1, tonumber(ARGV[1]) do
-  local k = 11 + 4 * (i - 1)
-  jobs[i] = {id = ARGV[i + 1], key = KEYS[k + 1], pending = KEYS[k + 2], log = KEYS[k + 3], stop = KEYS[k + 4], out = {}}
+  local k = 11 + 6 * (i - 1)
+  jobs[i] = {id = ARGV[i + 1], key = KEYS[k + 1], pending = KEYS[k + 2], log = KEYS[k + 3], stop = KEYS[k + 4],
+    changes = KEYS[k + 5], trail = KEYS[k + 6], out = {}}
 end
 for i = #jobs + 2, #ARGV do args[#args + 1] = ARGV[i] end
 
@@ -75,6 +79,29 @@ local function emit(j, event)
   j.last = seq
 end
 
+-- note appends a line to one of the lists that tell what has happened to j. What is dropped is counted.
+local function note(j, list, dropped, line)
+  local count = redis.call('RPUSH', list, line)
+  if count > NOTES then
+    redis.call('LTRIM', list, -FEWER, -1)
+    redis.call('HINCRBY', j.key, dropped, count - FEWER)
+  end
+  if j.ended and count == 1 then redis.call('PEXPIRE', list, int(num(j.key, 'retention'))) end
+end
+
+-- change notes that j is in another state.
+local function change(j, to, reason)
+  note(j, j.changes, 'changes_dropped', int(now) .. ' ' .. to .. ' ' .. (reason or '-'))
+end
+
+-- conclude notes for each of the jobs how an attempt has ended. answer is what its worker is told: "<1 if there is
+-- more>:<ticket>,<ticket>...".
+local function conclude(attempt, record, outcome, answer)
+  local lo, hi, begin, worker = string.match(record, '^(%d+):(%d+):(%d+):[^:]*:(.*)$')
+  local line = table.concat({outcome, lo, hi, begin, int(now), answer or '-', worker, attempt}, ' ')
+  for _, j in ipairs(jobs) do note(j, j.trail, 'trail_dropped', line) end
+end
+
 -- leave takes j out of its sweep: from here on no chunk is searched for it.
 local function leave(j)
   redis.call('HDEL', queries, j.id)
@@ -106,6 +133,7 @@ local function finish(j, final, reason)
   if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
   redis.call('HINCRBY', j.key, 'revision', 1)
   emit(j, 'end ' .. final .. ' ' .. reason)
+  change(j, final, reason)
   j.ended = true
   if redis.call('ZREM', live, j.id) == 1 then
     local tenant = redis.call('HGET', j.key, 'tenant')
@@ -115,9 +143,13 @@ local function finish(j, final, reason)
   redis.call('DEL', j.pending)
   redis.call('PEXPIRE', j.key, int(retention))
   redis.call('PEXPIRE', j.log, int(retention))
+  redis.call('PEXPIRE', j.changes, int(retention))
+  redis.call('PEXPIRE', j.trail, int(retention))
   leave(j)
   -- A sweep ends with its last member. What its leases still compute is fenced by their absence.
   if redis.call('ZCARD', limits) == 0 then
+    local left = redis.call('HGETALL', attempts)
+    for i = 1, #left, 2 do conclude(left[i], left[i + 1], 'FENCED') end
     redis.call('DEL', sweep, queries, leases, attempts, done, retry, deaths, tickets)
   end
 end
@@ -139,6 +171,7 @@ local function order_stop(j, final, reason)
   redis.call('HSET', j.key, 'state', 'CANCELLING', 'reason', reason, 'final', final, 'stop', int(now))
   redis.call('HINCRBY', j.key, 'revision', 1)
   redis.call('SET', j.stop, reason .. ' ' .. int(now))
+  change(j, 'CANCELLING', reason)
   leave(j)
 end
 
@@ -152,6 +185,7 @@ local function settle(j)
   elseif mark[4] and not mark[5] then
     redis.call('HSET', j.key, 'paused', int(now))
     redis.call('HINCRBY', j.key, 'revision', 1)
+    change(j, 'PAUSED')
   end
 end
 
@@ -244,8 +278,8 @@ local function held(lo)
   return false
 end
 
--- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the chunk when it has
--- died too often.
+-- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the attempt's record, nil if
+-- there is no such attempt, and the chunk when it has died too often.
 local function give_back(attempt, died)
   local record = redis.call('HGET', attempts, attempt)
   redis.call('ZREM', leases, attempt)
@@ -257,14 +291,15 @@ local function give_back(attempt, died)
   if not finished(lo, hi) and not held(lo) then
     redis.call('ZADD', retry, int(lo), chunk)
   end
-  if count >= MAX_DEATHS then return chunk end
-  return nil
+  if count >= MAX_DEATHS then return record, chunk end
+  return record
 end
 
 -- expire gives back the chunks of all leases that have run out. Fails the sweep when one of them is poison.
 local function expire()
   for _, attempt in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. int(now))) do
-    local poison = give_back(attempt, true)
+    local record, poison = give_back(attempt, true)
+    if record then conclude(attempt, record, 'EXPIRED') end
     if poison then return fail(poison) end
   end
 end

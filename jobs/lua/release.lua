@@ -4,7 +4,11 @@
 -- KEYS  as in prelude.lua for the jobs of the attempt
 -- args  1 attempt, 2 "1" if the attempt died of its chunk
 -- Returns {"done", ticket...}
-local poison = give_back(args[1], args[2] == '1')
+local record, poison = give_back(args[1], args[2] == '1')
 if poison then fail(poison) end
 for _, j in ipairs(jobs) do settle(j) end
-return reply({'done', unpack(mint())})
+local minted = mint()
+if record then
+  conclude(args[1], record, args[2] == '1' and 'DIED' or 'RELEASED', '0:' .. table.concat(minted, ','))
+end
+return reply({'done', unpack(minted)})

@@ -13,6 +13,7 @@ if pausing(j) then
   redis.call('HSET', j.key, 'rate_at', int(now), 'rate_count', '0') -- the pause is no time of the rate's
   redis.call('HINCRBY', j.key, 'revision', 1)
   redis.call('DEL', j.stop)
+  change(j, s)
   enter(j)
   mint()
 end

@@ -12,7 +12,7 @@
 --         {"missing"} | {"unfit"}  it is not exhausted | {"taken", id}  by the one known | {"extended", id}  by this one:
 --         call again
 local j = jobs[1]
-local index, request = KEYS[16], KEYS[17]
+local index, request = KEYS[18], KEYS[19]
 if args[3] ~= '' then
   local record = redis.call('GET', request)
   if record then
@@ -26,18 +26,19 @@ if redis.call('EXISTS', j.key) == 1 then return {'created'} end
 
 local old
 if args[10] ~= '' then
-  old = {key = KEYS[19], log = KEYS[20]}
+  old = {key = KEYS[21], log = KEYS[22]}
   if redis.call('HGET', old.key, 'tenant') ~= args[1] then return {'missing'} end
   if state(old) ~= 'EXHAUSTED' then return {'unfit'} end
   local by = redis.call('HGET', old.key, 'extended_by')
   if by and by ~= args[11] then return {'extended', by} end
-  if by and redis.call('EXISTS', KEYS[21]) == 1 then return {'taken', by} end
+  if by and redis.call('EXISTS', KEYS[23]) == 1 then return {'taken', by} end
 end
 local count = num(active, args[1])
 if count >= tonumber(args[2]) then return {'quota', tostring(count)} end
 
 redis.call('HSET', j.key, 'id', j.id, 'tenant', args[1], 'state', 'PENDING', 'create', int(now), 'limit', args[6],
-  'searched', '0', 'seq', '0', 'hits', '0', 'revision', '1', unpack(args, 12))
+  'searched', '0', 'seq', '0', 'hits', '0', 'revision', '1', 'request', args[3], unpack(args, 12))
+change(j, 'PENDING')
 local from = 0
 if old then
   from = num(old.key, 'searched')
@@ -56,7 +57,7 @@ if redis.call('HGET', j.key, 'attached') == '1' then redis.call('HSET', j.key, '
 redis.call('ZADD', live, int(now), j.id)
 redis.call('HINCRBY', active, args[1], 1)
 redis.call('ZADD', index, 0, j.id)
-redis.call('SADD', KEYS[18], args[1])
+redis.call('SADD', KEYS[20], args[1])
 if args[3] ~= '' then redis.call('SET', request, j.id .. ' ' .. args[4], 'PX', args[5]) end
 redis.call('HSET', sweep, 'grid', args[7], 'queue', args[8], 'window', args[9], 'next', int(from), 'watermark', int(from))
 enter(j)

@@ -186,6 +186,79 @@ func (Job_EndReason) EnumDescriptor() ([]byte, []int) {
 	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{0, 1}
 }
 
+// Outcome is how an attempt ended.
+type Attempt_Outcome int32
+
+const (
+	// Not set.
+	Attempt_OUTCOME_UNSPECIFIED Attempt_Outcome = 0
+	// It has not ended.
+	Attempt_RUNNING Attempt_Outcome = 1
+	// It searched its candidates, as the first to do so.
+	Attempt_COMMITTED Attempt_Outcome = 2
+	// It searched its candidates, which another had done before.
+	Attempt_STALE Attempt_Outcome = 3
+	// Its worker gave the candidates back, because it was to stop.
+	Attempt_RELEASED Attempt_Outcome = 4
+	// Its worker gave the candidates back, because they made its kernel fail.
+	Attempt_DIED Attempt_Outcome = 5
+	// Its worker was not heard of any more.
+	Attempt_EXPIRED Attempt_Outcome = 6
+	// The job ended without it.
+	Attempt_FENCED Attempt_Outcome = 7
+)
+
+// Enum value maps for Attempt_Outcome.
+var (
+	Attempt_Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "RUNNING",
+		2: "COMMITTED",
+		3: "STALE",
+		4: "RELEASED",
+		5: "DIED",
+		6: "EXPIRED",
+		7: "FENCED",
+	}
+	Attempt_Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"RUNNING":             1,
+		"COMMITTED":           2,
+		"STALE":               3,
+		"RELEASED":            4,
+		"DIED":                5,
+		"EXPIRED":             6,
+		"FENCED":              7,
+	}
+)
+
+func (x Attempt_Outcome) Enum() *Attempt_Outcome {
+	p := new(Attempt_Outcome)
+	*p = x
+	return p
+}
+
+func (x Attempt_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Attempt_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_hashfinder_v1_jobs_proto_enumTypes[2].Descriptor()
+}
+
+func (Attempt_Outcome) Type() protoreflect.EnumType {
+	return &file_hashfinder_v1_jobs_proto_enumTypes[2]
+}
+
+func (x Attempt_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Attempt_Outcome.Descriptor instead.
+func (Attempt_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{20, 0}
+}
+
 // Job is one search.
 type Job struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1485,6 +1558,308 @@ func (x *DeleteJobRequest) GetEtag() string {
 	return ""
 }
 
+// GetJobAuditRequest names the job.
+type GetJobAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJobAuditRequest) Reset() {
+	*x = GetJobAuditRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJobAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJobAuditRequest) ProtoMessage() {}
+
+func (x *GetJobAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJobAuditRequest.ProtoReflect.Descriptor instead.
+func (*GetJobAuditRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetJobAuditRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// JobAudit is what has happened to a job. It lives as long as the job. Of a long job only the latest changes and attempts
+// are kept, several hundred of each; how many were dropped is told.
+type JobAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the job, "jobs/{uuid}".
+	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// The tenant that submitted it.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The request_id that it was submitted with; empty when there was none.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The states that it was in, the first one first.
+	Changes []*StateChange `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Older changes that are not kept.
+	ChangesDropped int64 `protobuf:"varint,5,opt,name=changes_dropped,json=changesDropped,proto3" json:"changes_dropped,omitempty"`
+	// The attempts that have ended, in that order, and after them those that run.
+	Attempts []*Attempt `protobuf:"bytes,6,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Older attempts that are not kept.
+	AttemptsDropped int64 `protobuf:"varint,7,opt,name=attempts_dropped,json=attemptsDropped,proto3" json:"attempts_dropped,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *JobAudit) Reset() {
+	*x = JobAudit{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobAudit) ProtoMessage() {}
+
+func (x *JobAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobAudit.ProtoReflect.Descriptor instead.
+func (*JobAudit) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *JobAudit) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *JobAudit) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *JobAudit) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *JobAudit) GetChanges() []*StateChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *JobAudit) GetChangesDropped() int64 {
+	if x != nil {
+		return x.ChangesDropped
+	}
+	return 0
+}
+
+func (x *JobAudit) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *JobAudit) GetAttemptsDropped() int64 {
+	if x != nil {
+		return x.AttemptsDropped
+	}
+	return 0
+}
+
+// StateChange says that a job came into a state.
+type StateChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// The state that it came into.
+	State Job_State `protobuf:"varint,2,opt,name=state,proto3,enum=hashfinder.v1.Job_State" json:"state,omitempty"`
+	// Why it stops or has stopped; unset while it goes on.
+	EndReason     Job_EndReason `protobuf:"varint,3,opt,name=end_reason,json=endReason,proto3,enum=hashfinder.v1.Job_EndReason" json:"end_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateChange) Reset() {
+	*x = StateChange{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateChange) ProtoMessage() {}
+
+func (x *StateChange) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
+func (*StateChange) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StateChange) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *StateChange) GetState() Job_State {
+	if x != nil {
+		return x.State
+	}
+	return Job_STATE_UNSPECIFIED
+}
+
+func (x *StateChange) GetEndReason() Job_EndReason {
+	if x != nil {
+		return x.EndReason
+	}
+	return Job_END_REASON_UNSPECIFIED
+}
+
+// Attempt is one worker's hold on a piece of a search.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The candidates of the indexes from this on,
+	FirstCandidate int64 `protobuf:"varint,1,opt,name=first_candidate,json=firstCandidate,proto3" json:"first_candidate,omitempty"`
+	// and below this.
+	EndCandidate int64 `protobuf:"varint,2,opt,name=end_candidate,json=endCandidate,proto3" json:"end_candidate,omitempty"`
+	// Name of the worker.
+	Worker string `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	// When the worker got the candidates.
+	BeginTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
+	// When the attempt ended; unset while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How it ended.
+	Outcome       Attempt_Outcome `protobuf:"varint,6,opt,name=outcome,proto3,enum=hashfinder.v1.Attempt_Outcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Attempt) GetFirstCandidate() int64 {
+	if x != nil {
+		return x.FirstCandidate
+	}
+	return 0
+}
+
+func (x *Attempt) GetEndCandidate() int64 {
+	if x != nil {
+		return x.EndCandidate
+	}
+	return 0
+}
+
+func (x *Attempt) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Attempt) GetBeginTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeginTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetOutcome() Attempt_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Attempt_OUTCOME_UNSPECIFIED
+}
+
 // EstimateSearchRequest says what would be searched.
 type EstimateSearchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1498,7 +1873,7 @@ type EstimateSearchRequest struct {
 
 func (x *EstimateSearchRequest) Reset() {
 	*x = EstimateSearchRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1885,7 @@ func (x *EstimateSearchRequest) String() string {
 func (*EstimateSearchRequest) ProtoMessage() {}
 
 func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1898,7 @@ func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSearchRequest.ProtoReflect.Descriptor instead.
 func (*EstimateSearchRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{17}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EstimateSearchRequest) GetDesiredName() string {
@@ -1567,7 +1942,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1954,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1967,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{18}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Estimate) GetProbabilityPerCandidate() float64 {
@@ -1790,7 +2165,41 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\":\n" +
 	"\x10DeleteJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\"p\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"(\n" +
+	"\x12GetJobAuditRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x91\x02\n" +
+	"\bJobAudit\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x124\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.hashfinder.v1.StateChangeR\achanges\x12'\n" +
+	"\x0fchanges_dropped\x18\x05 \x01(\x03R\x0echangesDropped\x122\n" +
+	"\battempts\x18\x06 \x03(\v2\x16.hashfinder.v1.AttemptR\battempts\x12)\n" +
+	"\x10attempts_dropped\x18\a \x01(\x03R\x0fattemptsDropped\"\xaa\x01\n" +
+	"\vStateChange\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.hashfinder.v1.Job.StateR\x05state\x12;\n" +
+	"\n" +
+	"end_reason\x18\x03 \x01(\x0e2\x1c.hashfinder.v1.Job.EndReasonR\tendReason\"\x97\x03\n" +
+	"\aAttempt\x12'\n" +
+	"\x0ffirst_candidate\x18\x01 \x01(\x03R\x0efirstCandidate\x12#\n" +
+	"\rend_candidate\x18\x02 \x01(\x03R\fendCandidate\x12\x16\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\x129\n" +
+	"\n" +
+	"begin_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x128\n" +
+	"\aoutcome\x18\x06 \x01(\x0e2\x1e.hashfinder.v1.Attempt.OutcomeR\aoutcome\"z\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aRUNNING\x10\x01\x12\r\n" +
+	"\tCOMMITTED\x10\x02\x12\t\n" +
+	"\x05STALE\x10\x03\x12\f\n" +
+	"\bRELEASED\x10\x04\x12\b\n" +
+	"\x04DIED\x10\x05\x12\v\n" +
+	"\aEXPIRED\x10\x06\x12\n" +
+	"\n" +
+	"\x06FENCED\x10\a\"p\n" +
 	"\x15EstimateSearchRequest\x12!\n" +
 	"\fdesired_name\x18\x01 \x01(\tR\vdesiredName\x124\n" +
 	"\x16ideal_hamming_distance\x18\x02 \x01(\x05R\x14idealHammingDistance\"\xc2\x03\n" +
@@ -1803,7 +2212,7 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x15candidates_per_second\x18\x06 \x01(\x01R\x13candidatesPerSecond\x124\n" +
 	"\btime_p50\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeP50\x124\n" +
 	"\btime_p90\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeP90\x124\n" +
-	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\xc3\x05\n" +
+	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\x8e\x06\n" +
 	"\n" +
 	"JobService\x12@\n" +
 	"\tSubmitJob\x12\x1f.hashfinder.v1.SubmitJobRequest\x1a\x12.hashfinder.v1.Job\x12:\n" +
@@ -1814,7 +2223,8 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\bPauseJob\x12\x1e.hashfinder.v1.PauseJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
 	"\tResumeJob\x12\x1f.hashfinder.v1.ResumeJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
 	"\tExtendJob\x12\x1f.hashfinder.v1.ExtendJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
-	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12O\n" +
+	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
+	"\vGetJobAudit\x12!.hashfinder.v1.GetJobAuditRequest\x1a\x17.hashfinder.v1.JobAudit\x12O\n" +
 	"\x0eEstimateSearch\x12$.hashfinder.v1.EstimateSearchRequest\x1a\x17.hashfinder.v1.EstimateBCZAgithub.com/hashfinder/hashfinder/proto/hashfinder/v1;hashfinderv1b\x06proto3"
 
 var (
@@ -1829,94 +2239,109 @@ func file_hashfinder_v1_jobs_proto_rawDescGZIP() []byte {
 	return file_hashfinder_v1_jobs_proto_rawDescData
 }
 
-var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_hashfinder_v1_jobs_proto_goTypes = []any{
 	(Job_State)(0),                // 0: hashfinder.v1.Job.State
 	(Job_EndReason)(0),            // 1: hashfinder.v1.Job.EndReason
-	(*Job)(nil),                   // 2: hashfinder.v1.Job
-	(*Extension)(nil),             // 3: hashfinder.v1.Extension
-	(*JobSpec)(nil),               // 4: hashfinder.v1.JobSpec
-	(*Budget)(nil),                // 5: hashfinder.v1.Budget
-	(*Progress)(nil),              // 6: hashfinder.v1.Progress
-	(*Hit)(nil),                   // 7: hashfinder.v1.Hit
-	(*SubmitJobRequest)(nil),      // 8: hashfinder.v1.SubmitJobRequest
-	(*GetJobRequest)(nil),         // 9: hashfinder.v1.GetJobRequest
-	(*ListJobsRequest)(nil),       // 10: hashfinder.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),      // 11: hashfinder.v1.ListJobsResponse
-	(*WatchJobRequest)(nil),       // 12: hashfinder.v1.WatchJobRequest
-	(*WatchJobResponse)(nil),      // 13: hashfinder.v1.WatchJobResponse
-	(*CancelJobRequest)(nil),      // 14: hashfinder.v1.CancelJobRequest
-	(*PauseJobRequest)(nil),       // 15: hashfinder.v1.PauseJobRequest
-	(*ResumeJobRequest)(nil),      // 16: hashfinder.v1.ResumeJobRequest
-	(*ExtendJobRequest)(nil),      // 17: hashfinder.v1.ExtendJobRequest
-	(*DeleteJobRequest)(nil),      // 18: hashfinder.v1.DeleteJobRequest
-	(*EstimateSearchRequest)(nil), // 19: hashfinder.v1.EstimateSearchRequest
-	(*Estimate)(nil),              // 20: hashfinder.v1.Estimate
-	nil,                           // 21: hashfinder.v1.Job.LabelsEntry
-	(*status.Status)(nil),         // 22: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*emptypb.Empty)(nil),         // 25: google.protobuf.Empty
+	(Attempt_Outcome)(0),          // 2: hashfinder.v1.Attempt.Outcome
+	(*Job)(nil),                   // 3: hashfinder.v1.Job
+	(*Extension)(nil),             // 4: hashfinder.v1.Extension
+	(*JobSpec)(nil),               // 5: hashfinder.v1.JobSpec
+	(*Budget)(nil),                // 6: hashfinder.v1.Budget
+	(*Progress)(nil),              // 7: hashfinder.v1.Progress
+	(*Hit)(nil),                   // 8: hashfinder.v1.Hit
+	(*SubmitJobRequest)(nil),      // 9: hashfinder.v1.SubmitJobRequest
+	(*GetJobRequest)(nil),         // 10: hashfinder.v1.GetJobRequest
+	(*ListJobsRequest)(nil),       // 11: hashfinder.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),      // 12: hashfinder.v1.ListJobsResponse
+	(*WatchJobRequest)(nil),       // 13: hashfinder.v1.WatchJobRequest
+	(*WatchJobResponse)(nil),      // 14: hashfinder.v1.WatchJobResponse
+	(*CancelJobRequest)(nil),      // 15: hashfinder.v1.CancelJobRequest
+	(*PauseJobRequest)(nil),       // 16: hashfinder.v1.PauseJobRequest
+	(*ResumeJobRequest)(nil),      // 17: hashfinder.v1.ResumeJobRequest
+	(*ExtendJobRequest)(nil),      // 18: hashfinder.v1.ExtendJobRequest
+	(*DeleteJobRequest)(nil),      // 19: hashfinder.v1.DeleteJobRequest
+	(*GetJobAuditRequest)(nil),    // 20: hashfinder.v1.GetJobAuditRequest
+	(*JobAudit)(nil),              // 21: hashfinder.v1.JobAudit
+	(*StateChange)(nil),           // 22: hashfinder.v1.StateChange
+	(*Attempt)(nil),               // 23: hashfinder.v1.Attempt
+	(*EstimateSearchRequest)(nil), // 24: hashfinder.v1.EstimateSearchRequest
+	(*Estimate)(nil),              // 25: hashfinder.v1.Estimate
+	nil,                           // 26: hashfinder.v1.Job.LabelsEntry
+	(*status.Status)(nil),         // 27: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*emptypb.Empty)(nil),         // 30: google.protobuf.Empty
 }
 var file_hashfinder_v1_jobs_proto_depIdxs = []int32{
-	4,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
-	21, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
+	5,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
+	26, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
 	0,  // 2: hashfinder.v1.Job.state:type_name -> hashfinder.v1.Job.State
 	1,  // 3: hashfinder.v1.Job.end_reason:type_name -> hashfinder.v1.Job.EndReason
-	6,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
-	7,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
-	7,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
-	22, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
-	23, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	23, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	23, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	23, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
-	24, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
-	23, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
-	24, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
-	3,  // 15: hashfinder.v1.Job.extends:type_name -> hashfinder.v1.Extension
-	24, // 16: hashfinder.v1.Extension.duration:type_name -> google.protobuf.Duration
-	5,  // 17: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
-	24, // 18: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
-	24, // 19: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
-	24, // 20: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
-	24, // 21: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
-	2,  // 22: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
-	2,  // 23: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
-	7,  // 24: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
-	6,  // 25: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
-	2,  // 26: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
+	7,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
+	8,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
+	8,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
+	27, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
+	28, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	28, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	28, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	28, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
+	28, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
+	29, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
+	4,  // 15: hashfinder.v1.Job.extends:type_name -> hashfinder.v1.Extension
+	29, // 16: hashfinder.v1.Extension.duration:type_name -> google.protobuf.Duration
+	6,  // 17: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
+	29, // 18: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
+	29, // 19: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
+	29, // 20: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
+	29, // 21: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
+	3,  // 22: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
+	3,  // 23: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
+	8,  // 24: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
+	7,  // 25: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
+	3,  // 26: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
 	1,  // 27: hashfinder.v1.WatchJobResponse.extended:type_name -> hashfinder.v1.Job.EndReason
-	5,  // 28: hashfinder.v1.ExtendJobRequest.budget:type_name -> hashfinder.v1.Budget
-	24, // 29: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
-	24, // 30: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
-	24, // 31: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
-	8,  // 32: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
-	9,  // 33: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
-	10, // 34: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
-	12, // 35: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
-	14, // 36: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
-	15, // 37: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
-	16, // 38: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
-	17, // 39: hashfinder.v1.JobService.ExtendJob:input_type -> hashfinder.v1.ExtendJobRequest
-	18, // 40: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
-	19, // 41: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
-	2,  // 42: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
-	2,  // 43: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
-	11, // 44: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
-	13, // 45: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
-	2,  // 46: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
-	2,  // 47: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
-	2,  // 48: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
-	2,  // 49: hashfinder.v1.JobService.ExtendJob:output_type -> hashfinder.v1.Job
-	25, // 50: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
-	20, // 51: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
-	42, // [42:52] is the sub-list for method output_type
-	32, // [32:42] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	6,  // 28: hashfinder.v1.ExtendJobRequest.budget:type_name -> hashfinder.v1.Budget
+	22, // 29: hashfinder.v1.JobAudit.changes:type_name -> hashfinder.v1.StateChange
+	23, // 30: hashfinder.v1.JobAudit.attempts:type_name -> hashfinder.v1.Attempt
+	28, // 31: hashfinder.v1.StateChange.time:type_name -> google.protobuf.Timestamp
+	0,  // 32: hashfinder.v1.StateChange.state:type_name -> hashfinder.v1.Job.State
+	1,  // 33: hashfinder.v1.StateChange.end_reason:type_name -> hashfinder.v1.Job.EndReason
+	28, // 34: hashfinder.v1.Attempt.begin_time:type_name -> google.protobuf.Timestamp
+	28, // 35: hashfinder.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 36: hashfinder.v1.Attempt.outcome:type_name -> hashfinder.v1.Attempt.Outcome
+	29, // 37: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
+	29, // 38: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
+	29, // 39: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
+	9,  // 40: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
+	10, // 41: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
+	11, // 42: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
+	13, // 43: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
+	15, // 44: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
+	16, // 45: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
+	17, // 46: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
+	18, // 47: hashfinder.v1.JobService.ExtendJob:input_type -> hashfinder.v1.ExtendJobRequest
+	19, // 48: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
+	20, // 49: hashfinder.v1.JobService.GetJobAudit:input_type -> hashfinder.v1.GetJobAuditRequest
+	24, // 50: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
+	3,  // 51: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
+	3,  // 52: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
+	12, // 53: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
+	14, // 54: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
+	3,  // 55: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
+	3,  // 56: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
+	3,  // 57: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
+	3,  // 58: hashfinder.v1.JobService.ExtendJob:output_type -> hashfinder.v1.Job
+	30, // 59: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
+	21, // 60: hashfinder.v1.JobService.GetJobAudit:output_type -> hashfinder.v1.JobAudit
+	25, // 61: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
+	51, // [51:62] is the sub-list for method output_type
+	40, // [40:51] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_hashfinder_v1_jobs_proto_init() }
@@ -1936,8 +2361,8 @@ func file_hashfinder_v1_jobs_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashfinder_v1_jobs_proto_rawDesc), len(file_hashfinder_v1_jobs_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   20,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

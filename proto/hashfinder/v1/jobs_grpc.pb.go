@@ -32,6 +32,7 @@ const (
 	JobService_ResumeJob_FullMethodName      = "/hashfinder.v1.JobService/ResumeJob"
 	JobService_ExtendJob_FullMethodName      = "/hashfinder.v1.JobService/ExtendJob"
 	JobService_DeleteJob_FullMethodName      = "/hashfinder.v1.JobService/DeleteJob"
+	JobService_GetJobAudit_FullMethodName    = "/hashfinder.v1.JobService/GetJobAudit"
 	JobService_EstimateSearch_FullMethodName = "/hashfinder.v1.JobService/EstimateSearch"
 )
 
@@ -88,6 +89,9 @@ type JobServiceClient interface {
 	ExtendJob(ctx context.Context, in *ExtendJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// GetJobAudit tells what has happened to a job: who submitted it, each state that it was in, and what became of each
+	// attempt to search a piece of it. NOT_FOUND: as for GetJob.
+	GetJobAudit(ctx context.Context, in *GetJobAuditRequest, opts ...grpc.CallOption) (*JobAudit, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
 	EstimateSearch(ctx context.Context, in *EstimateSearchRequest, opts ...grpc.CallOption) (*Estimate, error)
 }
@@ -199,6 +203,16 @@ func (c *jobServiceClient) DeleteJob(ctx context.Context, in *DeleteJobRequest, 
 	return out, nil
 }
 
+func (c *jobServiceClient) GetJobAudit(ctx context.Context, in *GetJobAuditRequest, opts ...grpc.CallOption) (*JobAudit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobAudit)
+	err := c.cc.Invoke(ctx, JobService_GetJobAudit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *jobServiceClient) EstimateSearch(ctx context.Context, in *EstimateSearchRequest, opts ...grpc.CallOption) (*Estimate, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Estimate)
@@ -262,6 +276,9 @@ type JobServiceServer interface {
 	ExtendJob(context.Context, *ExtendJobRequest) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error)
+	// GetJobAudit tells what has happened to a job: who submitted it, each state that it was in, and what became of each
+	// attempt to search a piece of it. NOT_FOUND: as for GetJob.
+	GetJobAudit(context.Context, *GetJobAuditRequest) (*JobAudit, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
 	EstimateSearch(context.Context, *EstimateSearchRequest) (*Estimate, error)
 	mustEmbedUnimplementedJobServiceServer()
@@ -300,6 +317,9 @@ func (UnimplementedJobServiceServer) ExtendJob(context.Context, *ExtendJobReques
 }
 func (UnimplementedJobServiceServer) DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteJob not implemented")
+}
+func (UnimplementedJobServiceServer) GetJobAudit(context.Context, *GetJobAuditRequest) (*JobAudit, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetJobAudit not implemented")
 }
 func (UnimplementedJobServiceServer) EstimateSearch(context.Context, *EstimateSearchRequest) (*Estimate, error) {
 	return nil, status.Error(codes.Unimplemented, "method EstimateSearch not implemented")
@@ -480,6 +500,24 @@ func _JobService_DeleteJob_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _JobService_GetJobAudit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetJobAuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).GetJobAudit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_GetJobAudit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).GetJobAudit(ctx, req.(*GetJobAuditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _JobService_EstimateSearch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(EstimateSearchRequest)
 	if err := dec(in); err != nil {
@@ -536,6 +574,10 @@ var JobService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteJob",
 			Handler:    _JobService_DeleteJob_Handler,
+		},
+		{
+			MethodName: "GetJobAudit",
+			Handler:    _JobService_GetJobAudit_Handler,
 		},
 		{
 			MethodName: "EstimateSearch",
