@@ -14,6 +14,14 @@ func (s *Store) ReconcileJob(ctx context.Context, id string, window int) ([]Tick
 	return s.reconcile(ctx, id, window)
 }
 
+// Lead is what a reconciler does to lead, or to step down.
+func (r *Reconciler) Lead(ctx context.Context, lead bool) (bool, error) {
+	if lead {
+		return r.lead(ctx, leaderTTL)
+	}
+	return r.lead(ctx, 0)
+}
+
 // Window is how many tickets each sweep may have when so many are live.
 func (f Fleet) Window(live int) int { return f.window(live) }
 

@@ -143,7 +143,7 @@ func (s *Store) sharing(ctx context.Context, ids []string) (int, error) {
 // reconcile looks at one job and its sweep, and returns the tickets that should be in the queue.
 func (s *Store) reconcile(ctx context.Context, id string, window int) ([]Ticket, error) {
 	members := []string{id}
-	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window)
+	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window, uuid.NewString())
 	if err != nil {
 		return nil, redisError(ctx, "reconcile job "+id, err)
 	}

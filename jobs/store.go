@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -264,7 +265,7 @@ func (s *Store) Delete(ctx context.Context, tenant, id string, revision uint64) 
 	if revision != 0 {
 		expect = strconv.FormatUint(revision, 10)
 	}
-	reply, err := s.run(ctx, s.scripts.remove, sweepOf(id), []string{id}, []string{keyTenantJobs(tenant)}, tenant, expect)
+	reply, err := s.run(ctx, s.scripts.remove, sweepOf(id), []string{id}, []string{keyTenantJobs(tenant)}, tenant, expect, uuid.NewString())
 	if err != nil {
 		return redisError(ctx, "delete job "+id, err)
 	}

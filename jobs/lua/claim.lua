@@ -20,7 +20,15 @@ local function grant(lo, hi)
 end
 
 local members = redis.call('ZRANGE', limits, 0, -1)
-if #members == 0 then return {'idle'} end
+if #members == 0 then
+  -- The same call again, after its reply was lost: nobody wants the chunk any more, and its caller will not know of it.
+  local record = give_back(attempt, false)
+  if record then
+    conclude(attempt, record, 'RELEASED')
+    for _, j in ipairs(jobs) do settle(j) end
+  end
+  return reply({'idle'})
+end
 local known = {}
 for _, j in ipairs(jobs) do known[j.id] = true end
 local same = #members == #jobs

@@ -5,7 +5,11 @@
 -- args  1 attempt, then for each job: number of hits, hits as "<index>:<distance>:<1 if ideal>"
 -- Returns {"done", "1" if more hits wait to be logged, ticket...} | {"lost"}  another has, and this changed nothing
 local attempt = args[1]
-if not redis.call('ZSCORE', leases, attempt) then return {'lost'} end
+if not redis.call('ZSCORE', leases, attempt) then
+  local again = answered(attempt, {COMMITTED = true})
+  if again then return {'done', unpack(again)} end
+  return {'lost'}
+end
 local record = redis.call('HGET', attempts, attempt)
 local lo, hi = parse(record)
 redis.call('ZREM', leases, attempt)

@@ -29,6 +29,7 @@ local STRAGGLER = 2000    -- ms after which a chunk may be given to a second wor
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
 local BATCH = 1000        -- hits that one script moves at most: about 5 ms of Redis's time
 local PUBLISHED = 200     -- hits that one message carries at most; beyond that watchers read the log
+local RETRIED = 10000     -- ms within which a call may come again; the client gives up after half of that
 local MIN_CHUNK = 65536
 local NOTES = 512         -- entries of the changes, and of the trail, of a job at most;
 local FEWER = 448         -- as many are left when the oldest are dropped
@@ -94,12 +95,28 @@ local function change(j, to, reason)
   note(j, j.changes, 'changes_dropped', int(now) .. ' ' .. to .. ' ' .. (reason or '-'))
 end
 
--- conclude notes for each of the jobs how an attempt has ended. answer is what its worker is told: "<1 if there is
--- more>:<ticket>,<ticket>...".
+-- conclude notes for each of the jobs how an attempt has ended. answer is what its worker is told beyond that: "<1 if
+-- there is more>:<ticket>,<ticket>...", of a release without the first.
 local function conclude(attempt, record, outcome, answer)
   local lo, hi, begin, worker = string.match(record, '^(%d+):(%d+):(%d+):[^:]*:(.*)$')
   local line = table.concat({outcome, lo, hi, begin, int(now), answer or '-', worker, attempt}, ' ')
   for _, j in ipairs(jobs) do note(j, j.trail, 'trail_dropped', line) end
+end
+
+-- answered returns the words that the worker of an attempt was told when it ended with one of the outcomes: for the same
+-- call again, after its reply was lost. nil if it did not end so, or too long ago.
+local function answered(attempt, outcomes)
+  local tail = ' ' .. attempt
+  local lines = redis.call('LRANGE', jobs[1].trail, 0, -1)
+  for i = #lines, 1, -1 do
+    if string.sub(lines[i], -#tail) == tail then
+      local outcome, answer = string.match(lines[i], '^(%S+) %S+ %S+ %S+ %S+ (%S+)')
+      if not outcomes[outcome] then return nil end
+      local words = {}
+      for word in string.gmatch(answer, '[^:,]+') do words[#words + 1] = word end
+      return words
+    end
+  end
 end
 
 -- leave takes j out of its sweep: from here on no chunk is searched for it.

@@ -21,8 +21,8 @@ if args[3] ~= '' then
     if id ~= j.id then return {'exists', id} end
   end
 end
--- The same call again, after its reply was lost: the job is there, and the reconciler looks after its tickets.
-if redis.call('EXISTS', j.key) == 1 then return {'created'} end
+-- The same call again, after its reply was lost.
+if redis.call('EXISTS', j.key) == 1 then return {'created', unpack(redis.call('ZRANGE', tickets, 0, -1))} end
 
 local old
 if args[10] ~= '' then
