@@ -41,6 +41,7 @@ const (
 	reasonBudgetUsedUp   = "BUDGET_EXHAUSTED"
 	reasonPoisoned       = "POISONED"
 	reasonUnavailable    = "STORE_UNAVAILABLE"
+	reasonNotReplicated  = "NOT_REPLICATED"
 	reasonShuttingDown   = "SHUTTING_DOWN"
 	reasonStalled        = "STREAM_STALLED"
 	reasonCallCancelled  = "CALL_CANCELLED"
@@ -161,6 +162,9 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		return retryStatus(reasonShuttingDown, errShutdown.Error()), true
 	case errors.Is(err, errStalled):
 		return retryStatus(reasonStalled, errStalled.Error()), true
+	case errors.Is(err, jobs.ErrNotReplicated):
+		return retryStatus(reasonNotReplicated,
+			"it is stored, but too few replicas of the job store have confirmed it: ask again, with the same request_id if it had one"), true
 	case errors.Is(err, jobs.ErrUnavailable):
 		return retryStatus(reasonUnavailable, "the job store does not answer"), true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -14,6 +14,9 @@ func (s *Store) ReconcileJob(ctx context.Context, id string, window int) ([]Tick
 	return s.reconcile(ctx, id, window)
 }
 
+// Acknowledge waits until replicas have a job.
+func (s *Store) Acknowledge(ctx context.Context, job *Job) error { return s.acknowledge(ctx, job) }
+
 // Lead is what a reconciler does to lead, or to step down.
 func (r *Reconciler) Lead(ctx context.Context, lead bool) (bool, error) {
 	if lead {

@@ -18,6 +18,8 @@ const (
 	keyTenants = pool + "tenants" // set: those that ever submitted a job
 	keyLeader  = pool + "leader"  // string: the process whose reconciler leads
 
+	keyReplicated = pool + "replicated" // counter: writes by which replicas confirm all before them
+
 	// channelControl carries the ids of jobs whose workers should look at their leases now.
 	channelControl = keyLive + ":control"
 )

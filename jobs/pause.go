@@ -30,13 +30,13 @@ func (s *Service) Pause(ctx context.Context, tenant, id string, wait time.Durati
 		case job.State == Cancelling:
 			return Job{}, fmt.Errorf("pause job %s: %w", id, ErrStopping)
 		case job.State != Pausing: // somebody may have resumed it meanwhile
-			return job, nil
+			return s.acknowledged(ctx, job, nil)
 		}
 		select {
 		case <-ctx.Done():
 			return Job{}, context.Cause(ctx)
 		case <-waiting.Done():
-			return job, nil
+			return s.acknowledged(ctx, job, nil)
 		case <-poll.C:
 		}
 	}
@@ -54,5 +54,5 @@ func (s *Service) Resume(ctx context.Context, tenant, id string) (Job, error) {
 		return Job{}, err
 	}
 	s.enqueue(ctx, job.ID, tickets(sweepOf(job.ID), job.Spec.queue(), []string{job.ID}, job.Spec.Query, numbers))
-	return job, nil
+	return s.acknowledged(ctx, job, nil)
 }

@@ -121,7 +121,18 @@ func (s *Service) create(ctx context.Context, sub Submission) (Job, error) {
 	if errors.Is(err, ErrNotFound) {
 		return Job{}, fmt.Errorf("submit job: %w: it made %s, which is gone", ErrRequestUsed, stored)
 	}
-	return job, err
+	return s.acknowledged(ctx, job, err)
+}
+
+// acknowledged returns a job that was read after a change, once as many replicas have that as are asked for.
+func (s *Service) acknowledged(ctx context.Context, job Job, err error) (Job, error) {
+	if err == nil {
+		err = s.store.acknowledge(ctx, &job)
+	}
+	if err != nil {
+		return Job{}, err
+	}
+	return job, nil
 }
 
 // enqueue calls for workers. What is stored runs even if this fails: the reconciler looks for tickets that are not in
@@ -184,7 +195,7 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string, reason Reason, 
 	}
 	job, err := s.store.Get(ctx, tenant, id)
 	if err != nil || job.State.Terminal() || wait <= 0 {
-		return job, err
+		return s.acknowledged(ctx, job, err)
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -193,13 +204,14 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string, reason Reason, 
 	for {
 		event, err := w.Next(waiting)
 		if waiting.Err() != nil && ctx.Err() == nil {
-			return s.store.Get(ctx, tenant, id)
+			job, err := s.store.Get(ctx, tenant, id)
+			return s.acknowledged(ctx, job, err)
 		}
 		if err != nil {
 			return Job{}, err
 		}
 		if event.End != nil {
-			return *event.End, nil
+			return s.acknowledged(ctx, *event.End, nil)
 		}
 	}
 }

@@ -20,8 +20,9 @@ const requestMemory = 30 * 24 * time.Hour
 // Store is the state of all jobs, in Redis: one typed call for each transition in lua/. It is safe for concurrent
 // use. Calls that fail with ErrUnavailable may or may not have had their effect; each may be made again.
 type Store struct {
-	client  redis.UniversalClient
-	scripts scripts
+	client   redis.UniversalClient
+	scripts  scripts
+	replicas Replicas
 }
 
 // NewStore returns a store on client, which stays the caller's to close.
