@@ -163,7 +163,7 @@ func TestAuditOfALongJobIsBounded(t *testing.T) {
 			return nil
 		}
 		tickets := b.waiting(t, jobs.QueueBatch, job.ID)
-		for range 1300 {
+		for range 600 {
 			next, _, err := b.store.Commit(t.Context(), claim(tickets), [][]jobs.Hit{nil})
 			if err != nil {
 				t.Fatal(err)

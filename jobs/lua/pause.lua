@@ -16,6 +16,6 @@ if not pausing(j) then
   change(j, 'PAUSING')
   leave(j)
   redis.call('DEL', tickets) -- those that are in the queue call for nothing now
-  settle(j)
 end
+settle(j)
 return reply({'ok'})
