@@ -24,6 +24,8 @@ import (
 var states = map[jobs.State]hashfinderv1.Job_State{
 	jobs.Pending:    hashfinderv1.Job_PENDING,
 	jobs.Running:    hashfinderv1.Job_RUNNING,
+	jobs.Pausing:    hashfinderv1.Job_PAUSING,
+	jobs.Paused:     hashfinderv1.Job_PAUSED,
 	jobs.Cancelling: hashfinderv1.Job_CANCELLING,
 	jobs.Succeeded:  hashfinderv1.Job_SUCCEEDED,
 	jobs.Exhausted:  hashfinderv1.Job_EXHAUSTED,
@@ -133,7 +135,7 @@ func specOf(job *hashfinderv1.Job) (jobs.Spec, error) {
 	spec := newSpec(q)
 	spec.Attached = from.GetAttached()
 	var err error
-	if spec.Budget, err = budgetOf(from.GetBudget()); err != nil {
+	if spec.Budget, err = budgetOf("job.spec.budget.", from.GetBudget()); err != nil {
 		return jobs.Spec{}, err
 	}
 	if err := checkLabels(job.GetLabels()); err != nil {
@@ -145,8 +147,8 @@ func specOf(job *hashfinderv1.Job) (jobs.Spec, error) {
 	return spec, nil
 }
 
-func budgetOf(from *hashfinderv1.Budget) (jobs.Budget, error) {
-	const path = "job.spec.budget."
+// budgetOf reads a budget. path is that of its fields in the request.
+func budgetOf(path string, from *hashfinderv1.Budget) (jobs.Budget, error) {
 	var budget jobs.Budget
 	if from == nil {
 		return budget, nil
@@ -237,13 +239,25 @@ func (e *estimates) jobOf(job *jobs.Job) (*hashfinderv1.Job, error) {
 		Progress:   progressOf(&job.Progress, e.of(q), goesOn(job)),
 		CreateTime: timeOf(job.CreateTime), StartTime: timeOf(job.StartTime),
 		EndTime: timeOf(job.EndTime), ExpireTime: timeOf(job.ExpireTime),
-		LastSequence: signed(job.LastSequence),
+		LastSequence: signed(job.LastSequence), PauseTime: timeOf(job.PauseTime),
+	}
+	if job.PausedFor > 0 {
+		p.PausedDuration = durationpb.New(job.PausedFor)
 	}
 	if job.ID != "" { // not so while it is only validated
 		p.Name, p.Etag = jobName(job.ID), etagOf(job.Revision)
 	}
 	if budget.Duration > 0 {
 		p.Spec.Budget.MaxDuration = durationpb.New(budget.Duration)
+	}
+	if job.ExtendedBy != "" {
+		p.ExtendedBy = jobName(job.ExtendedBy)
+	}
+	if from := job.Extends; from != nil {
+		p.Extends = &hashfinderv1.Extension{
+			Job: jobName(from.Job), CandidatesSearched: signed(from.Searched), LastSequence: signed(from.Sequence),
+			Duration: durationpb.New(from.Duration),
+		}
 	}
 	if job.Best != nil {
 		p.BestHit = hitOf(job.Best)

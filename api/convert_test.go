@@ -23,7 +23,13 @@ import (
 // constants returns the values of the string constants of a type that ../jobs/job.go declares.
 func constants(t *testing.T, typeName string) []string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../jobs/job.go", nil, 0)
+	return constantsOf(t, "../jobs/job.go", typeName)
+}
+
+// constantsOf returns the values of the string constants of a type that a file declares.
+func constantsOf(t *testing.T, path, typeName string) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

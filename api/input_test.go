@@ -83,6 +83,18 @@ func TestBadInput(t *testing.T) {
 			return err
 		}
 	}
+	pause := func(name string) call {
+		return func() error {
+			_, err := e.jobs.PauseJob(ctx, &hashfinderv1.PauseJobRequest{Name: name})
+			return err
+		}
+	}
+	resume := func(name string) call {
+		return func() error {
+			_, err := e.jobs.ResumeJob(ctx, &hashfinderv1.ResumeJobRequest{Name: name})
+			return err
+		}
+	}
 	remove := func(name, etag string) call {
 		return func() error {
 			_, err := e.jobs.DeleteJob(ctx, &hashfinderv1.DeleteJobRequest{Name: name, Etag: etag})
@@ -161,6 +173,8 @@ func TestBadInput(t *testing.T) {
 		{"watch no name", "name", reasonInvalidField, watch("", 0)},
 		{"watch negative", "after_sequence", reasonInvalidField, watch(someJob, -1)},
 		{"cancel no name", "name", reasonInvalidField, cancel("jobs/")},
+		{"pause no name", "name", reasonInvalidField, pause("")},
+		{"resume no name", "name", reasonInvalidField, resume("jobs/x")},
 		{"delete no name", "name", reasonInvalidField, remove("jobs", "")},
 		{"list negative", "page_size", reasonInvalidField, list(&hashfinderv1.ListJobsRequest{PageSize: -1})},
 		{"list bad token", "page_token", reasonInvalidField, list(&hashfinderv1.ListJobsRequest{PageToken: "x"})},
@@ -176,7 +190,8 @@ func TestBadInput(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { wantField(t, test.call(), test.field, test.reason) })
 	}
 	for name, call := range map[string]call{
-		"get": get(someJob), "watch": watch(someJob, 0), "cancel": cancel(someJob), "delete": remove(someJob, ""), "delete etag": remove(someJob, "x"),
+		"get": get(someJob), "watch": watch(someJob, 0), "cancel": cancel(someJob), "pause": pause(someJob), "resume": resume(someJob),
+		"delete": remove(someJob, ""), "delete etag": remove(someJob, "x"),
 	} {
 		t.Run(name+" absent", func(t *testing.T) { wantError(t, call(), codes.NotFound, reasonJobNotFound) })
 	}

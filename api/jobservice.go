@@ -75,7 +75,8 @@ func (s *jobService) WatchJob(req *hashfinderv1.WatchJobRequest, stream grpc.Ser
 	if err != nil {
 		return err
 	}
-	estimate, goesOn := s.estimates.of(q), goesOn(&job)
+	// A job that is paused may go on while it is watched.
+	estimate, goesOn := s.estimates.of(q), goesOn(&job) || !job.PauseTime.IsZero()
 	for {
 		event, err := w.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -90,6 +91,8 @@ func (s *jobService) WatchJob(req *hashfinderv1.WatchJobRequest, stream grpc.Ser
 			response.Event = &hashfinderv1.WatchJobResponse_Hit{Hit: hitOf(event.Hit)}
 		case event.Progress != nil:
 			response.Event = &hashfinderv1.WatchJobResponse_Progress{Progress: progressOf(event.Progress, estimate, goesOn)}
+		case event.Extended != "":
+			response.Event = &hashfinderv1.WatchJobResponse_Extended{Extended: reasonOf(event.Extended)}
 		case event.End != nil:
 			end, err := s.estimates.jobOf(event.End)
 			if err != nil {
@@ -115,6 +118,53 @@ func (s *jobService) CancelJob(ctx context.Context, req *hashfinderv1.CancelJobR
 	}
 	if job.State.Terminal() && job.State != jobs.Cancelled { // a budget had told it to stop before
 		return nil, fmt.Errorf("cancel job %s: %w", id, jobs.ErrEnded)
+	}
+	return s.estimates.jobOf(&job)
+}
+
+// PauseJob implements hashfinder.v1.JobService.
+func (s *jobService) PauseJob(ctx context.Context, req *hashfinderv1.PauseJobRequest) (*hashfinderv1.Job, error) {
+	id, err := jobID(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.service.Pause(ctx, tenantOf(ctx), id, s.cancelWait)
+	if err != nil {
+		return nil, err
+	}
+	return s.estimates.jobOf(&job)
+}
+
+// ResumeJob implements hashfinder.v1.JobService.
+func (s *jobService) ResumeJob(ctx context.Context, req *hashfinderv1.ResumeJobRequest) (*hashfinderv1.Job, error) {
+	id, err := jobID(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.service.Resume(ctx, tenantOf(ctx), id)
+	if err != nil {
+		return nil, err
+	}
+	return s.estimates.jobOf(&job)
+}
+
+// ExtendJob implements hashfinder.v1.JobService.
+func (s *jobService) ExtendJob(ctx context.Context, req *hashfinderv1.ExtendJobRequest) (*hashfinderv1.Job, error) {
+	id, err := jobID(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	budget, err := budgetOf("budget.", req.GetBudget())
+	if err != nil {
+		return nil, err
+	}
+	request, err := requestUUID(req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.service.Extend(ctx, jobs.Extension{Tenant: tenantOf(ctx), Job: id, Budget: budget, RequestID: request})
+	if err != nil {
+		return nil, err
 	}
 	return s.estimates.jobOf(&job)
 }

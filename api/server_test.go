@@ -64,6 +64,18 @@ func TestRedisAway(t *testing.T) {
 			_, err := e.jobs.CancelJob(ctx, &hashfinderv1.CancelJobRequest{Name: name})
 			return err
 		},
+		"PauseJob": func() error {
+			_, err := e.jobs.PauseJob(ctx, &hashfinderv1.PauseJobRequest{Name: name})
+			return err
+		},
+		"ResumeJob": func() error {
+			_, err := e.jobs.ResumeJob(ctx, &hashfinderv1.ResumeJobRequest{Name: name})
+			return err
+		},
+		"ExtendJob": func() error {
+			_, err := e.jobs.ExtendJob(ctx, &hashfinderv1.ExtendJobRequest{Name: name})
+			return err
+		},
 		"DeleteJob": func() error {
 			_, err := e.jobs.DeleteJob(ctx, &hashfinderv1.DeleteJobRequest{Name: name})
 			return err

@@ -28,6 +28,10 @@ const (
 	reasonJobNotFound    = "JOB_NOT_FOUND"
 	reasonJobEnded       = "JOB_ENDED"
 	reasonJobActive      = "JOB_ACTIVE"
+	reasonNotExhausted   = "JOB_NOT_EXHAUSTED"
+	reasonJobExtended    = "JOB_EXTENDED"
+	reasonJobStopping    = "JOB_STOPPING"
+	reasonJobAttached    = "JOB_ATTACHED"
 	reasonJobCancelled   = "JOB_CANCELLED"
 	reasonJobOrphaned    = "JOB_ORPHANED"
 	reasonEtagMismatch   = "ETAG_MISMATCH"
@@ -37,6 +41,7 @@ const (
 	reasonBudgetUsedUp   = "BUDGET_EXHAUSTED"
 	reasonPoisoned       = "POISONED"
 	reasonUnavailable    = "STORE_UNAVAILABLE"
+	reasonNotReplicated  = "NOT_REPLICATED"
 	reasonShuttingDown   = "SHUTTING_DOWN"
 	reasonStalled        = "STREAM_STALLED"
 	reasonCallCancelled  = "CALL_CANCELLED"
@@ -116,6 +121,7 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		invalid  *invalidError
 		end      *endError
 		beyond   *jobs.RangeError
+		extended *jobs.ExtendedError
 		quota    *jobs.QuotaError
 		longCall *longCallError
 		made     interface{ GRPCStatus() *status.Status }
@@ -129,6 +135,15 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		return newStatus(codes.NotFound, reasonJobNotFound, "there is no such job", nil), true
 	case errors.Is(err, jobs.ErrEnded):
 		return newStatus(codes.FailedPrecondition, reasonJobEnded, "the job has ended", nil), true
+	case errors.Is(err, jobs.ErrNotUsedUp):
+		return newStatus(codes.FailedPrecondition, reasonNotExhausted, "the job has not used up its budget", nil), true
+	case errors.As(err, &extended):
+		return newStatus(codes.FailedPrecondition, reasonJobExtended, "the job was extended, by "+jobName(extended.By),
+			map[string]string{"extended_by": jobName(extended.By)}), true
+	case errors.Is(err, jobs.ErrStopping):
+		return newStatus(codes.FailedPrecondition, reasonJobStopping, "the job is being cancelled", nil), true
+	case errors.Is(err, jobs.ErrAttached):
+		return newStatus(codes.FailedPrecondition, reasonJobAttached, "the job lives only while it is watched: it cannot be paused", nil), true
 	case errors.Is(err, jobs.ErrActive):
 		return newStatus(codes.FailedPrecondition, reasonJobActive, "the job has not ended: cancel it first", nil), true
 	case errors.Is(err, jobs.ErrChanged):
@@ -147,6 +162,9 @@ func statusOf(ctx context.Context, err error, id string) (st *status.Status, kno
 		return retryStatus(reasonShuttingDown, errShutdown.Error()), true
 	case errors.Is(err, errStalled):
 		return retryStatus(reasonStalled, errStalled.Error()), true
+	case errors.Is(err, jobs.ErrNotReplicated):
+		return retryStatus(reasonNotReplicated,
+			"it is stored, but too few replicas of the job store have confirmed it: ask again, with the same request_id if it had one"), true
 	case errors.Is(err, jobs.ErrUnavailable):
 		return retryStatus(reasonUnavailable, "the job store does not answer"), true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

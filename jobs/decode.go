@@ -57,7 +57,13 @@ func decodeJob(fields map[string]string, next string) (Job, error) {
 		Progress: Progress{Searched: d.uint("searched"), Redone: d.uint("redone"), Rate: float64(d.uint("rate"))},
 		Hits:     d.uint("hits"), Best: d.hit("best"), Answer: d.hit("answer"), Poison: fields["poison"],
 		CreateTime: d.time("create"), StartTime: d.time("start"), EndTime: d.time("end"), ExpireTime: d.time("expire"),
-		StopLatency: d.duration("stop_latency"), LastSequence: d.uint("seq"), Revision: d.uint("revision"),
+		PausedFor: d.duration("paused_for"), StopLatency: d.duration("stop_latency"), LastSequence: d.uint("seq"), Revision: d.uint("revision"),
+	}
+	if fields["pause"] != "" && (job.State == Pending || job.State == Running) { // see the prelude of the scripts
+		job.State, job.PauseTime = Pausing, d.time("pause")
+		if fields["paused"] != "" {
+			job.State = Paused
+		}
 	}
 	for bound := range strings.SplitSeq(fields["grid"], ",") {
 		n, err := strconv.ParseUint(bound, 10, 64)
@@ -73,6 +79,12 @@ func decodeJob(fields map[string]string, next string) (Job, error) {
 		job.Answer.Ideal = true
 		if job.Best != nil && job.Best.Index == job.Answer.Index {
 			job.Best.Ideal = true
+		}
+	}
+	job.ExtendedBy = fields["extended_by"]
+	if fields["extends"] != "" {
+		job.Extends = &Origin{
+			Job: fields["extends"], Searched: d.uint("origin"), Sequence: d.uint("base"), Duration: d.duration("carried"),
 		}
 	}
 	if next != "" && !job.State.Terminal() {

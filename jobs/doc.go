@@ -14,6 +14,6 @@
 // The package knows nothing of what is hashed: a query is a profile's name and bytes that only jobs/search and the
 // kernels understand. It promises that a job has exactly one terminal state; that its hits are those of a
 // sequential scan up to its end, in index order, whatever died on the way; that no index at or beyond its budget is
-// searched; and that CANCELLED means that no worker computes for it any more. It does not promise that a chunk is
+// searched; and that CANCELLED, and PAUSED too, means that no worker computes for it any more. It does not promise that a chunk is
 // computed only once.
 package jobs

@@ -14,6 +14,17 @@ func (s *Store) ReconcileJob(ctx context.Context, id string, window int) ([]Tick
 	return s.reconcile(ctx, id, window)
 }
 
+// Acknowledge waits until replicas have a job.
+func (s *Store) Acknowledge(ctx context.Context, job *Job) error { return s.acknowledge(ctx, job) }
+
+// Lead is what a reconciler does to lead, or to step down.
+func (r *Reconciler) Lead(ctx context.Context, lead bool) (bool, error) {
+	if lead {
+		return r.lead(ctx, leaderTTL)
+	}
+	return r.lead(ctx, 0)
+}
+
 // Window is how many tickets each sweep may have when so many are live.
 func (f Fleet) Window(live int) int { return f.window(live) }
 
@@ -28,6 +39,9 @@ var (
 	KeyJob   = keyJob
 	KeyLog   = keyLog
 	KeyStop  = keyStop
+
+	KeyChanges = keyChanges
+	KeyTrail   = keyTrail
 
 	KeyTenantJobs = keyTenantJobs
 	KeyRequest    = keyRequest

@@ -21,6 +21,8 @@ type State string
 const (
 	Pending    State = "PENDING"
 	Running    State = "RUNNING"
+	Pausing    State = "PAUSING"
+	Paused     State = "PAUSED"
 	Cancelling State = "CANCELLING"
 	Succeeded  State = "SUCCEEDED"
 	Exhausted  State = "EXHAUSTED"
@@ -33,7 +35,7 @@ func (s State) Terminal() bool {
 	switch s {
 	case Succeeded, Exhausted, Failed, Cancelled:
 		return true
-	case Pending, Running, Cancelling:
+	case Pending, Running, Pausing, Paused, Cancelling:
 		return false
 	}
 	return false
@@ -58,7 +60,7 @@ const (
 type Budget struct {
 	Candidates uint64        // the indexes [0, Candidates) are searched, at most MaxCandidates
 	Hits       uint64        // the job ends with this many hits
-	Duration   time.Duration // the job is stopped this long after its first worker began; 0: no bound
+	Duration   time.Duration // the job is stopped this long after its first worker began, pauses not counted; 0: no bound
 }
 
 // Spec says what a job is. It never changes.
@@ -102,17 +104,31 @@ type Job struct {
 
 	CreateTime, StartTime, EndTime, ExpireTime time.Time // zero when it has not come to that
 
+	Extends    *Origin // what it took over; nil when it extends no other
+	ExtendedBy string  // id of the job that extends it, empty when there was none
+
+	PauseTime    time.Time     // of the order to pause; zero when it is not to be paused
+	PausedFor    time.Duration // from orders to pause until it went on, since its first worker began; a pause that lasts not included
 	StopLatency  time.Duration // from the order to stop until nothing ran any more; 0 when there was no such order
 	LastSequence uint64
 	Revision     uint64 // grows with each change of the state
 }
 
-// Event is one entry of a job's log, or progress. Exactly one of Hit, Progress and End is set.
+// Origin is what a job took over from the exhausted one that it extends. That one stays as it ended, and may be gone.
+type Origin struct {
+	Job      string
+	Searched uint64        // it had searched the indexes below
+	Sequence uint64        // of its end. The log up to there is a copy of its log
+	Duration time.Duration // of the budget that it had used
+}
+
+// Event is one entry of a job's log, or progress. Exactly one of Hit, Progress, Extended and End is set.
 type Event struct {
 	Sequence uint64 // 1, 2, 3 and so on; 0 for progress
 	Hit      *Hit
 	Progress *Progress
-	End      *Job // the last event of a job
+	Extended Reason // for which the job ended here that this one extends; the search goes on
+	End      *Job   // the last event of a job
 }
 
 // Errors that callers tell apart. They are wrapped with what was being done.
@@ -120,6 +136,9 @@ var (
 	ErrNotFound    = errors.New("no such job")
 	ErrEnded       = errors.New("the job has ended")
 	ErrActive      = errors.New("the job has not ended")
+	ErrStopping    = errors.New("the job is to stop")
+	ErrNotUsedUp   = errors.New("the job has not used up its budget")
+	ErrAttached    = errors.New("the job lives only while it is watched")
 	ErrChanged     = errors.New("the job has changed since")
 	ErrRequestUsed = errors.New("the request id was used for another job")
 	ErrUnavailable = errors.New("the store is unavailable")
@@ -143,6 +162,13 @@ type QuotaError struct {
 func (e *QuotaError) Error() string {
 	return fmt.Sprintf("tenant %s has %d jobs that have not ended, and may have %d", e.Tenant, e.Active, e.Limit)
 }
+
+// ExtendedError says that a job has been extended, by a job that is there.
+type ExtendedError struct {
+	By string // id of that job
+}
+
+func (e *ExtendedError) Error() string { return "the job has been extended, by job " + e.By }
 
 // RangeError says that a job has no event of a sequence number yet.
 type RangeError struct {

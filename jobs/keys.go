@@ -18,6 +18,8 @@ const (
 	keyTenants = pool + "tenants" // set: those that ever submitted a job
 	keyLeader  = pool + "leader"  // string: the process whose reconciler leads
 
+	keyReplicated = pool + "replicated" // counter: writes by which replicas confirm all before them
+
 	// channelControl carries the ids of jobs whose workers should look at their leases now.
 	channelControl = keyLive + ":control"
 )
@@ -26,6 +28,9 @@ func keyJob(id string) string     { return pool + "job:" + id }
 func keyPending(id string) string { return keyJob(id) + ":pending" } // zset: hits that may not leave yet
 func keyLog(id string) string     { return keyJob(id) + ":log" }     // stream: events; and the channel they are published on
 func keyStop(id string) string    { return keyJob(id) + ":stop" }    // string: the cancel key
+
+func keyChanges(id string) string { return keyJob(id) + ":changes" } // list: the states it was in
+func keyTrail(id string) string   { return keyJob(id) + ":trail" }   // list: its attempts that have ended
 
 func keyTenantJobs(tenant string) string { return pool + "tenant:" + tenant + ":jobs" } // zset: ids, which sort by time
 func keyRequest(tenant, request string) string {
@@ -42,7 +47,7 @@ func keysSweep(sweep string, jobs []string) []string {
 		s + ":deaths", s + ":tickets",
 	}
 	for _, id := range jobs {
-		keys = append(keys, keyJob(id), keyPending(id), keyLog(id), keyStop(id))
+		keys = append(keys, keyJob(id), keyPending(id), keyLog(id), keyStop(id), keyChanges(id), keyTrail(id))
 	}
 	return keys
 }

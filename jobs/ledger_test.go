@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
@@ -26,7 +27,9 @@ type model struct {
 	tickets []jobs.Ticket
 	held    []*hold
 	attempt int
+	paused  bool // or to be
 	ended   *jobs.Job
+	before  []jobs.Job // those that the job extends, the latest last
 }
 
 // hold is an attempt that its worker still believes in.
@@ -96,6 +99,12 @@ func (m *model) claim(t *rapid.T) {
 	if again, err := m.store.Claim(t.Context(), ticket, attempt, "w", want); err != nil || again.Lo != chunk.Lo || again.Hi != chunk.Hi {
 		t.Fatalf("the same claim again: got %+v, %v, want %+v", again, err, chunk)
 	}
+	if m.paused {
+		t.Fatalf("claimed [%d, %d) of a paused job", chunk.Lo, chunk.Hi)
+	}
+	if len(m.before) > 0 && chunk.Lo < m.before[len(m.before)-1].Progress.Searched {
+		t.Fatalf("claimed [%d, %d) of an extension, although it was searched", chunk.Lo, chunk.Hi)
+	}
 	if chunk.Lo >= m.budget.Candidates {
 		t.Fatalf("claimed [%d, %d) beyond the budget %d", chunk.Lo, chunk.Hi, m.budget.Candidates)
 	}
@@ -138,7 +147,11 @@ func (m *model) flush(t *rapid.T) {
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "times") {
 		err := m.store.Flush(t.Context(), h.chunk, upto, [][]jobs.Hit{h.rest[:count]})
-		if errors.Is(err, jobs.ErrLost) || errors.Is(err, jobs.ErrStop) {
+		if errors.Is(err, jobs.ErrStop) {
+			m.giveBack(t, h)
+			return
+		}
+		if errors.Is(err, jobs.ErrLost) {
 			m.drop(h)
 			return
 		}
@@ -156,7 +169,7 @@ func (m *model) renew(t *rapid.T) {
 	h := m.draw(t)
 	switch err := m.store.Renew(t.Context(), h.chunk); {
 	case errors.Is(err, jobs.ErrStop):
-		m.giveBack(t, h, false)
+		m.giveBack(t, h)
 	case errors.Is(err, jobs.ErrLost):
 		m.drop(h)
 	case err != nil:
@@ -181,13 +194,36 @@ func (m *model) commit(t *rapid.T) {
 	m.drop(h)
 }
 
-func (m *model) giveBack(t *rapid.T, h *hold, died bool) {
-	tickets, err := m.store.Release(t.Context(), h.chunk, died)
+func (m *model) giveBack(t *rapid.T, h *hold) {
+	tickets, err := m.store.Release(t.Context(), h.chunk, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.tickets = append(m.tickets, tickets...)
 	m.drop(h)
+}
+
+func (m *model) pause(t *rapid.T) {
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		err := m.store.Pause(t.Context(), "t", m.id)
+		if (err == nil) != (m.ended == nil) || err != nil && !errors.Is(err, jobs.ErrEnded) {
+			t.Fatalf("pause: got %v; has the job ended: %v", err, m.ended != nil)
+		}
+	}
+	m.paused = true
+}
+
+func (m *model) resume(t *rapid.T) {
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		numbers, err := m.store.Resume(t.Context(), "t", m.id)
+		if (err == nil) != (m.ended == nil) || err != nil && !errors.Is(err, jobs.ErrEnded) {
+			t.Fatalf("resume: got %v; has the job ended: %v", err, m.ended != nil)
+		}
+		for _, n := range numbers {
+			m.tickets = append(m.tickets, jobs.Ticket{Sweep: m.id, Number: n, Queue: jobs.QueueBatch, Jobs: []string{m.id}, Query: "q"})
+		}
+	}
+	m.paused = false
 }
 
 // expire lets a lease run out. Its worker goes on, and may even commit later.
@@ -223,6 +259,15 @@ func (m *model) check(t *rapid.T) {
 	}
 	if job.State.Terminal() {
 		m.ended = &job
+	} else if toPause := job.State == jobs.Pausing || job.State == jobs.Paused; toPause != m.paused {
+		t.Fatalf("the job is %s; was it paused: %v", job.State, m.paused)
+	}
+	if job.State == jobs.Paused {
+		for _, h := range m.held {
+			if err := m.store.Renew(t.Context(), h.chunk); !errors.Is(err, jobs.ErrStop) {
+				t.Fatalf("renewal while the job is paused: got %v, want ErrStop", err)
+			}
+		}
 	}
 	events, err := m.store.Log(t.Context(), m.id, 0, 1000)
 	if err != nil {
@@ -232,16 +277,23 @@ func (m *model) check(t *rapid.T) {
 	if job.Progress.Searched > searched {
 		t.Fatalf("searched %d, want at most %d", job.Progress.Searched, searched)
 	}
+	earlier := 0 // ends of jobs that this one extends
 	for i, event := range events {
 		if event.Sequence != uint64(i+1) {
 			t.Fatalf("event %d has the sequence number %d", i+1, event.Sequence)
 		}
+		hit := i - earlier
 		switch {
+		case earlier < len(m.before) && event.Sequence == m.before[earlier].LastSequence:
+			if event.End == nil || event.End.Reason != m.before[earlier].Reason {
+				t.Fatalf("got %+v, want the end of the job before", event)
+			}
+			earlier++
 		case event.End != nil:
 			if i != len(events)-1 || !job.State.Terminal() {
 				t.Fatalf("an end that is none: %+v of %d, job %s", event, len(events), job.State)
 			}
-		case i >= len(want) || *event.Hit != want[i]:
+		case hit >= len(want) || *event.Hit != want[hit]:
 			t.Fatalf("hit %d: got %+v, want one of %+v", i, *event.Hit, want)
 		case event.Hit.Index >= job.Progress.Searched:
 			t.Fatalf("hit %+v left above the watermark %d", *event.Hit, job.Progress.Searched)
@@ -257,6 +309,9 @@ func (m *model) complete(t *rapid.T) {
 		}
 	}
 	m.held = nil
+	if m.ended == nil {
+		m.resume(t)
+	}
 	for n := 0; m.ended == nil; n++ {
 		if n > 1000 {
 			t.Fatal("the job does not end")
@@ -292,24 +347,74 @@ func (m *model) complete(t *rapid.T) {
 	}
 }
 
+// extend goes on from the end of the job with a larger budget.
+func (m *model) extend(t *rapid.T) {
+	old := *m.ended
+	budget := jobs.Budget{
+		Candidates: m.budget.Candidates + rapid.Uint64Range(0, 1<<18).Draw(t, "more candidates"),
+		Hits:       m.budget.Hits + rapid.Uint64Range(0, 20).Draw(t, "more hits"),
+	}
+	if old.Reason == jobs.CandidatesExhausted {
+		budget.Candidates++
+	} else {
+		budget.Hits++
+	}
+	id := uuid.Must(uuid.NewV7()).String()
+	spec := old.Spec
+	spec.Budget = budget
+	_, tickets, err := m.store.Submit(t.Context(), jobs.Submission{
+		ID: id, Tenant: "t", Spec: spec, MaxActive: math.MaxInt32, Retention: time.Hour, Window: 3, Extends: old.ID,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.before = append(m.before, old)
+	m.id, m.budget, m.tickets, m.held, m.paused, m.ended = id, budget, tickets, nil, false, nil
+}
+
+// history does anything in any order, and comes to the right end, and to that of its extensions.
+func (m *model) history(t *rapid.T) {
+	actions := map[string]func(*rapid.T){
+		"":          m.check,
+		"claim":     m.claim,
+		"claim2":    m.claim,
+		"flush":     m.flush,
+		"renew":     m.renew,
+		"commit":    m.commit,
+		"expire":    m.expire,
+		"reconcile": m.reconcile,
+		"pause":     m.pause,
+		"resume":    m.resume,
+		"resume2":   m.resume,
+		"release":   func(t *rapid.T) { m.giveBack(t, m.draw(t)) },
+	}
+	t.Repeat(actions)
+	m.complete(t)
+	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "extensions") {
+		if m.ended.State != jobs.Exhausted {
+			break
+		}
+		m.extend(t)
+		m.check(t)
+		t.Repeat(actions)
+		m.complete(t)
+	}
+	for i, old := range m.before { // what has ended stays so
+		old.ExtendedBy = m.id
+		if i+1 < len(m.before) {
+			old.ExtendedBy = m.before[i+1].ID
+		}
+		got, err := m.store.Get(t.Context(), "t", old.ID)
+		if diff := cmp.Diff(old, got); err != nil || diff != "" {
+			t.Fatalf("an extended job: %v (-as it ended +later)\n%s", err, diff)
+		}
+	}
+}
+
 func TestLedgerAnswersLikeASequentialScan(t *testing.T) {
 	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
 		client := open()
-		rapid.Check(t, func(t *rapid.T) {
-			m := newModel(t, client)
-			t.Repeat(map[string]func(*rapid.T){
-				"":          m.check,
-				"claim":     m.claim,
-				"claim2":    m.claim,
-				"flush":     m.flush,
-				"renew":     m.renew,
-				"commit":    m.commit,
-				"expire":    m.expire,
-				"reconcile": m.reconcile,
-				"release":   func(t *rapid.T) { m.giveBack(t, m.draw(t), false) },
-			})
-			m.complete(t)
-		})
+		rapid.Check(t, func(t *rapid.T) { newModel(t, client).history(t) })
 	})
 }
 
@@ -327,8 +432,16 @@ func TestCancelEndsOnceNothingRuns(t *testing.T) {
 					m.commit(t)
 				}
 				m.check(t)
+				if m.ended == nil && rapid.IntRange(0, 3).Draw(t, "pause") == 0 {
+					m.pause(t)
+					m.check(t)
+				}
+				if m.ended == nil && m.paused && rapid.Bool().Draw(t, "resume") {
+					m.resume(t)
+				}
 			}
 			err := m.store.Cancel(t.Context(), "t", m.id, jobs.CancelledByClient)
+			m.paused = false
 			if m.ended != nil {
 				if !errors.Is(err, jobs.ErrEnded) {
 					t.Fatalf("cancel of an ended job: got %v, want ErrEnded", err)
@@ -348,7 +461,7 @@ func TestCancelEndsOnceNothingRuns(t *testing.T) {
 					if err := m.store.Renew(t.Context(), h.chunk); !errors.Is(err, jobs.ErrStop) {
 						t.Fatalf("renew after cancel: got %v, want ErrStop", err)
 					}
-					m.giveBack(t, h, false)
+					m.giveBack(t, h)
 				} else {
 					m.commit(t)
 				}
@@ -386,8 +499,8 @@ func TestLargeBudgetsStayExact(t *testing.T) {
 				t.Errorf("limit: got %d, want %d", got, candidates)
 			}
 			hit := jobs.Hit{Index: candidates - 1, Distance: 3}
-			if err := store.Flush(t.Context(), chunk, candidates, [][]jobs.Hit{{hit}}); err != nil {
-				t.Fatal(err)
+			if err := store.Flush(t.Context(), chunk, candidates, [][]jobs.Hit{{hit}}); !errors.Is(err, jobs.ErrStop) {
+				t.Fatalf("flush up to the limit: got %v, want ErrStop", err)
 			}
 			job, err := store.Get(t.Context(), "t", id)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -90,9 +91,13 @@ func (r *Reconciler) Reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sharing, err := r.store.sharing(ctx, live)
+	if err != nil {
+		return err
+	}
 	var failed []error
 	for _, id := range live {
-		tickets, err := r.store.reconcile(ctx, id, fleet.window(len(live)))
+		tickets, err := r.store.reconcile(ctx, id, fleet.window(sharing))
 		if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
@@ -113,10 +118,32 @@ func (r *Reconciler) Reconcile(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// sharing counts those of the jobs that share the fleet: the others are paused.
+func (s *Store) sharing(ctx context.Context, ids []string) (int, error) {
+	call, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	replies, err := s.client.Pipelined(call, func(p redis.Pipeliner) error {
+		for _, id := range ids {
+			p.HExists(call, keyJob(id), "pause")
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, redisError(ctx, "look for paused jobs", err)
+	}
+	count := len(ids)
+	for _, reply := range replies {
+		if paused, ok := reply.(*redis.BoolCmd); ok && paused.Val() {
+			count--
+		}
+	}
+	return count, nil
+}
+
 // reconcile looks at one job and its sweep, and returns the tickets that should be in the queue.
 func (s *Store) reconcile(ctx context.Context, id string, window int) ([]Ticket, error) {
 	members := []string{id}
-	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window)
+	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window, uuid.NewString())
 	if err != nil {
 		return nil, redisError(ctx, "reconcile job "+id, err)
 	}

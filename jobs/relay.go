@@ -225,8 +225,8 @@ func (w *Watcher) offer(events []Event, stale bool) {
 	signal(w.wake)
 }
 
-// Next returns the next event: hits and the end in their order, each once, and between them progress, at most
-// twice a second. After the end it returns io.EOF.
+// Next returns the next event: hits, the ends of jobs that this one extends, and its own end, in their order, each once;
+// and between them progress, at most twice a second. After the end it returns io.EOF.
 //
 // While Redis is away it waits, and goes on where it was. Errors: that of ctx, after which another call goes on;
 // ErrNotFound when the job was deleted or has expired; ErrLogLost when the job is there but its log has a gap.
@@ -351,6 +351,9 @@ func (w *Watcher) missing(ctx context.Context) ([]Event, error) {
 func (w *Watcher) deliver(ctx context.Context, event Event) (Event, error) {
 	if event.End == nil {
 		return event, nil
+	}
+	if w.job.Extends != nil && event.Sequence <= w.job.Extends.Sequence {
+		return Event{Sequence: event.Sequence, Extended: event.End.Reason}, nil
 	}
 	job, err := w.final(ctx)
 	if err != nil {

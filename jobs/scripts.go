@@ -16,7 +16,7 @@ var luaFiles embed.FS
 
 // scripts are the transitions. Each is atomic, and may run again after its reply was lost.
 type scripts struct {
-	submit, claim, renew, flush, commit, drain, release, cancel, reconcile, attend, remove *redis.Script
+	submit, claim, renew, flush, commit, drain, release, cancel, pause, resume, reconcile, attend, remove *redis.Script
 
 	list, heartbeat, lead *redis.Script
 }
@@ -35,7 +35,7 @@ func loadScripts() scripts {
 	return scripts{
 		submit: sweep("submit"), claim: sweep("claim"), renew: sweep("renew"), flush: sweep("flush"),
 		commit: sweep("commit"), drain: sweep("drain"), release: sweep("release"), cancel: sweep("cancel"),
-		reconcile: sweep("reconcile"), attend: sweep("attend"), remove: sweep("delete"),
+		pause: sweep("pause"), resume: sweep("resume"), reconcile: sweep("reconcile"), attend: sweep("attend"), remove: sweep("delete"),
 		list: alone("list"), heartbeat: alone("heartbeat"), lead: alone("lead"),
 	}
 }

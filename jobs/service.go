@@ -81,7 +81,7 @@ func NewService(store *Store, queue Enqueuer, relay *Relay, limits Limits, log *
 func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	// What the client asked for, not what the defaults of today make of it: a retry after a change of those is still a
 	// retry.
-	fingerprint, err := fingerprint(&req)
+	fingerprint, err := fingerprint(req.Spec)
 	if err != nil {
 		return Job{}, err
 	}
@@ -94,6 +94,12 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 		}
 		return Job{Tenant: req.Tenant, Spec: req.Spec, State: Pending}, nil
 	}
+	return s.create(ctx, Submission{Tenant: req.Tenant, Spec: req.Spec, RequestID: req.RequestID, Fingerprint: fingerprint})
+}
+
+// create stores a job that is complete but for what every job gets, calls for workers, and returns it, or the one that
+// the same request made before.
+func (s *Service) create(ctx context.Context, sub Submission) (Job, error) {
 	fleet, err := s.Fleet(ctx)
 	if err != nil {
 		return Job{}, err
@@ -102,26 +108,39 @@ func (s *Service) Submit(ctx context.Context, req Request) (Job, error) {
 	if err != nil {
 		return Job{}, fmt.Errorf("make job id: %w", err)
 	}
-	retention := s.limits.Retention
-	if req.Spec.Attached {
-		retention = min(retention, attachedRetention)
+	sub.ID, sub.MaxActive, sub.Retention, sub.Window = id.String(), s.limits.MaxActive, s.limits.Retention, fleet.window(1)
+	if sub.Spec.Attached {
+		sub.Retention = min(sub.Retention, attachedRetention)
 	}
-	stored, tickets, err := s.store.Submit(ctx, Submission{
-		ID: id.String(), Tenant: req.Tenant, Spec: req.Spec, RequestID: req.RequestID, Fingerprint: fingerprint,
-		MaxActive: s.limits.MaxActive, Retention: retention, Window: fleet.window(1),
-	})
+	stored, tickets, err := s.store.Submit(ctx, sub)
 	if err != nil {
 		return Job{}, err
 	}
-	// The job is stored, and runs even if this fails: the reconciler looks for tickets that are not in the queue.
-	if err := s.queue.Enqueue(ctx, tickets); err != nil {
-		s.log.Warn("cannot enqueue; the reconciler will", "job", stored, "error", err)
-	}
-	job, err := s.store.Get(ctx, req.Tenant, stored)
+	s.enqueue(ctx, stored, tickets)
+	job, err := s.store.Get(ctx, sub.Tenant, stored)
 	if errors.Is(err, ErrNotFound) {
 		return Job{}, fmt.Errorf("submit job: %w: it made %s, which is gone", ErrRequestUsed, stored)
 	}
-	return job, err
+	return s.acknowledged(ctx, job, err)
+}
+
+// acknowledged returns a job that was read after a change, once as many replicas have that as are asked for.
+func (s *Service) acknowledged(ctx context.Context, job Job, err error) (Job, error) {
+	if err == nil {
+		err = s.store.acknowledge(ctx, &job)
+	}
+	if err != nil {
+		return Job{}, err
+	}
+	return job, nil
+}
+
+// enqueue calls for workers. What is stored runs even if this fails: the reconciler looks for tickets that are not in
+// the queue.
+func (s *Service) enqueue(ctx context.Context, id string, tickets []Ticket) {
+	if err := s.queue.Enqueue(ctx, tickets); err != nil {
+		s.log.Warn("cannot enqueue; the reconciler will", "job", id, "error", err)
+	}
 }
 
 // complete fills in the defaults of a spec's budget and holds it to the ceiling.
@@ -143,10 +162,11 @@ func (s *Service) complete(spec *Spec) error {
 	return nil
 }
 
-func fingerprint(req *Request) (string, error) {
-	text, err := json.Marshal(req.Spec)
+// fingerprint tells what was asked for from anything else.
+func fingerprint(asked any) (string, error) {
+	text, err := json.Marshal(asked)
 	if err != nil {
-		return "", fmt.Errorf("encode spec: %w", err)
+		return "", fmt.Errorf("encode request: %w", err)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
@@ -175,7 +195,7 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string, reason Reason, 
 	}
 	job, err := s.store.Get(ctx, tenant, id)
 	if err != nil || job.State.Terminal() || wait <= 0 {
-		return job, err
+		return s.acknowledged(ctx, job, err)
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -184,13 +204,14 @@ func (s *Service) Cancel(ctx context.Context, tenant, id string, reason Reason, 
 	for {
 		event, err := w.Next(waiting)
 		if waiting.Err() != nil && ctx.Err() == nil {
-			return s.store.Get(ctx, tenant, id)
+			job, err := s.store.Get(ctx, tenant, id)
+			return s.acknowledged(ctx, job, err)
 		}
 		if err != nil {
 			return Job{}, err
 		}
 		if event.End != nil {
-			return *event.End, nil
+			return s.acknowledged(ctx, *event.End, nil)
 		}
 	}
 }

@@ -693,7 +693,9 @@ func TestKeysExpireOnlyAfterTheEnd(t *testing.T) {
 				}
 				end(job, chunk)
 				kept := own()
-				want := []string{jobs.KeyJob(job.ID), jobs.KeyLog(job.ID), jobs.KeyStop(job.ID)}
+				want := []string{
+					jobs.KeyJob(job.ID), jobs.KeyChanges(job.ID), jobs.KeyLog(job.ID), jobs.KeyStop(job.ID), jobs.KeyTrail(job.ID),
+				}
 				if diff := cmp.Diff(want, slices.Sorted(maps.Keys(kept))); diff != "" {
 					t.Errorf("keys of an ended job (-want +got):\n%s", diff)
 				}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -19,8 +20,9 @@ const requestMemory = 30 * 24 * time.Hour
 // Store is the state of all jobs, in Redis: one typed call for each transition in lua/. It is safe for concurrent
 // use. Calls that fail with ErrUnavailable may or may not have had their effect; each may be made again.
 type Store struct {
-	client  redis.UniversalClient
-	scripts scripts
+	client   redis.UniversalClient
+	scripts  scripts
+	replicas Replicas
 }
 
 // NewStore returns a store on client, which stays the caller's to close.
@@ -37,43 +39,69 @@ type Submission struct {
 	Fingerprint string // of all that the client asked for; tells a retry from a clash
 	MaxActive   uint64 // jobs of the tenant that may be active at once, this one included
 	Retention   time.Duration
-	Window      int // tickets that the sweep may have at a time
+	Window      int    // tickets that the sweep may have at a time
+	Extends     string // id of the exhausted job that it goes on from; empty: it begins from nothing
 }
 
 // Submit stores a job, and returns its id and the tickets to put into the queue. When the request id was used
 // before for the same fingerprint, it stores nothing and returns the id of that job and no tickets.
 //
-// Errors: ErrRequestUsed, *QuotaError, ErrUnavailable.
+// Errors: ErrRequestUsed, *QuotaError, ErrUnavailable; with Extends also ErrNotFound, ErrNotUsedUp, *ExtendedError.
 func (s *Store) Submit(ctx context.Context, sub Submission) (string, []Ticket, error) {
 	labels, err := json.Marshal(sub.Spec.Labels)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode labels: %w", err)
 	}
-	spec, sweep := &sub.Spec, sweepOf(sub.ID)
-	args := []any{
+	fields := []any{
+		"profile", sub.Spec.Profile, "query", sub.Spec.Query, "grid", sub.Spec.grid(), "labels", labels, "sweep", sweepOf(sub.ID),
+		"max_candidates", sub.Spec.Budget.Candidates, "max_hits", sub.Spec.Budget.Hits, "max_wall", sub.Spec.Budget.Duration.Milliseconds(),
+		"attached", boolArg(sub.Spec.Attached), "retention", sub.Retention.Milliseconds(),
+	}
+	known := ""    // extension of the same job
+	for range 10 { // it may change between two calls; not ten times
+		reply, err := s.submit(ctx, &sub, known, fields)
+		if err != nil {
+			return "", nil, redisError(ctx, "submit job", err)
+		}
+		switch reply[0] {
+		case "created":
+			return sub.ID, tickets(sweepOf(sub.ID), sub.Spec.queue(), []string{sub.ID}, sub.Spec.Query, reply[1:]), nil
+		case "exists":
+			return reply[1], nil, nil
+		case "conflict":
+			return "", nil, fmt.Errorf("submit job: %w", ErrRequestUsed)
+		case "quota":
+			count, _ := strconv.ParseUint(reply[1], 10, 64)
+			return "", nil, &QuotaError{Tenant: sub.Tenant, Active: count, Limit: sub.MaxActive}
+		case "missing":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, ErrNotFound)
+		case "unfit":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, ErrNotUsedUp)
+		case "taken":
+			return "", nil, fmt.Errorf("extend job %s: %w", sub.Extends, &ExtendedError{By: reply[1]})
+		case "extended":
+			known = reply[1]
+		default:
+			return "", nil, fmt.Errorf("submit job: unknown reply %q", reply)
+		}
+	}
+	return "", nil, fmt.Errorf("extend job %s: its extensions keep changing", sub.Extends)
+}
+
+// submit calls the script; known is the job that is known to have extended the same one, or empty.
+func (s *Store) submit(ctx context.Context, sub *Submission, known string, fields []any) ([]string, error) {
+	keys := []string{keyTenantJobs(sub.Tenant), keyRequest(sub.Tenant, sub.RequestID), keyTenants}
+	if sub.Extends != "" {
+		keys = append(keys, keyJob(sub.Extends), keyLog(sub.Extends))
+	}
+	if known != "" {
+		keys = append(keys, keyJob(known))
+	}
+	args := append([]any{
 		sub.Tenant, sub.MaxActive, sub.RequestID, sub.Fingerprint, requestMemory.Milliseconds(),
-		fmt.Sprintf("%d:%s:%s", spec.Budget.Hits, spec.Profile, spec.Query), spec.Budget.Candidates, spec.grid(), spec.queue(), sub.Window,
-		"profile", spec.Profile, "query", spec.Query, "grid", spec.grid(), "labels", labels, "sweep", sweep,
-		"max_candidates", spec.Budget.Candidates, "max_hits", spec.Budget.Hits, "max_wall", spec.Budget.Duration.Milliseconds(),
-		"attached", boolArg(spec.Attached), "retention", sub.Retention.Milliseconds(),
-	}
-	more := []string{keyTenantJobs(sub.Tenant), keyRequest(sub.Tenant, sub.RequestID), keyTenants}
-	reply, err := s.run(ctx, s.scripts.submit, sweep, []string{sub.ID}, more, args...)
-	if err != nil {
-		return "", nil, redisError(ctx, "submit job", err)
-	}
-	switch reply[0] {
-	case "created":
-		return sub.ID, tickets(sweep, spec.queue(), []string{sub.ID}, spec.Query, reply[1:]), nil
-	case "exists":
-		return reply[1], nil, nil
-	case "conflict":
-		return "", nil, fmt.Errorf("submit job: %w", ErrRequestUsed)
-	case "quota":
-		count, _ := strconv.ParseUint(reply[1], 10, 64)
-		return "", nil, &QuotaError{Tenant: sub.Tenant, Active: count, Limit: sub.MaxActive}
-	}
-	return "", nil, fmt.Errorf("submit job: unknown reply %q", reply)
+		sub.Spec.Budget.Candidates, sub.Spec.grid(), sub.Spec.queue(), sub.Window, sub.Extends, known,
+	}, fields...)
+	return s.run(ctx, s.scripts.submit, sweepOf(sub.ID), []string{sub.ID}, keys, args...)
 }
 
 // check returns the error that Submit would meet, and changes nothing.
@@ -210,6 +238,27 @@ func (s *Store) Cancel(ctx context.Context, tenant, id string, reason Reason) er
 	return answer("cancel job "+id, reply)
 }
 
+// Pause orders a tenant's job to be left alone until it is resumed. It is paused when nothing runs for it any more;
+// ordering it again is no error. Errors: ErrNotFound, ErrEnded, ErrStopping, ErrAttached, ErrUnavailable.
+func (s *Store) Pause(ctx context.Context, tenant, id string) error {
+	reply, err := s.run(ctx, s.scripts.pause, sweepOf(id), []string{id}, nil, tenant)
+	if err != nil {
+		return redisError(ctx, "pause job "+id, err)
+	}
+	return answer("pause job "+id, reply)
+}
+
+// Resume lets a tenant's job go on that is paused, or is to be; for any other that has not ended it is no error. It
+// returns the numbers of the tickets that should be in the queue. Errors: ErrNotFound, ErrEnded, ErrStopping,
+// ErrUnavailable.
+func (s *Store) Resume(ctx context.Context, tenant, id string) ([]string, error) {
+	reply, err := s.run(ctx, s.scripts.resume, sweepOf(id), []string{id}, nil, tenant)
+	if err != nil {
+		return nil, redisError(ctx, "resume job "+id, err)
+	}
+	return reply[1:], answer("resume job "+id, reply)
+}
+
 // Delete removes a tenant's job that has ended; revision 0 stands for any. Errors: ErrNotFound, ErrActive,
 // ErrChanged when it is not of that revision, ErrUnavailable.
 func (s *Store) Delete(ctx context.Context, tenant, id string, revision uint64) error {
@@ -217,7 +266,7 @@ func (s *Store) Delete(ctx context.Context, tenant, id string, revision uint64) 
 	if revision != 0 {
 		expect = strconv.FormatUint(revision, 10)
 	}
-	reply, err := s.run(ctx, s.scripts.remove, sweepOf(id), []string{id}, []string{keyTenantJobs(tenant)}, tenant, expect)
+	reply, err := s.run(ctx, s.scripts.remove, sweepOf(id), []string{id}, []string{keyTenantJobs(tenant)}, tenant, expect, uuid.NewString())
 	if err != nil {
 		return redisError(ctx, "delete job "+id, err)
 	}
@@ -233,7 +282,7 @@ func (s *Store) Attend(ctx context.Context, id string) error {
 	return answer("attend job "+id, reply)
 }
 
-// answer turns a script's one-word reply into an error.
+// answer turns the first word of a script's reply into an error.
 func answer(what string, reply []string) error {
 	switch reply[0] {
 	case "ok":
@@ -242,6 +291,10 @@ func answer(what string, reply []string) error {
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
 	case "ended":
 		return fmt.Errorf("%s: %w", what, ErrEnded)
+	case "stopping":
+		return fmt.Errorf("%s: %w", what, ErrStopping)
+	case "attached":
+		return fmt.Errorf("%s: %w", what, ErrAttached)
 	case "active":
 		return fmt.Errorf("%s: %w", what, ErrActive)
 	case "changed":

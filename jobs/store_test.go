@@ -113,6 +113,12 @@ func TestKeysAreNamedAndGone(t *testing.T) {
 			}
 		}
 		want := []string{jobs.KeyFleet, jobs.KeyRequest(tenant, "request"), jobs.KeyTenants}
+		for _, job := range append(ended, live) { // for a while, so that a call that comes again knows what it has done
+			want = append(want, jobs.KeyStop(job.ID))
+			if ttl := b.client.PTTL(t.Context(), jobs.KeyStop(job.ID)).Val(); ttl <= 0 || ttl > 10*time.Second {
+				t.Errorf("the cancel key of a deleted job expires in %v, want ten seconds", ttl)
+			}
+		}
 		slices.Sort(want)
 		if diff := cmp.Diff(want, own(t, b.client)); diff != "" {
 			t.Errorf("keys that are left of deleted jobs (-want +got):\n%s", diff)

@@ -70,6 +70,9 @@ func watch(t *testing.T, service *jobs.Service, id string) ([]search.Hit, jobs.J
 		if seq++; event.Sequence != seq {
 			t.Fatalf("got event %d, want %d", event.Sequence, seq)
 		}
+		if event.Extended != "" {
+			continue
+		}
 		if event.End != nil {
 			if _, err := w.Next(t.Context()); !errors.Is(err, io.EOF) {
 				t.Errorf("after the end: got %v, want io.EOF", err)

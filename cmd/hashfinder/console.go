@@ -12,6 +12,8 @@ import (
 	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	hashfinderv1 "github.com/hashfinder/hashfinder/proto/hashfinder/v1"
 )
 
 // console is what a command talks to its user through.
@@ -78,6 +80,14 @@ func (con *console) printJSON(m proto.Message) error {
 		return err
 	}
 	return con.printLine(line)
+}
+
+// printState writes what has become of a job: all of it as JSON, as text only its name and state.
+func (con *console) printState(job *hashfinderv1.Job, asJSON bool) error {
+	if asJSON {
+		return con.printJSON(job)
+	}
+	return con.printLine(job.GetName() + " " + stateText(job))
 }
 
 // printLine writes a line, whole in one call, to standard output.

@@ -40,6 +40,8 @@ func (d *display) relay(events iter.Seq2[*hashfinderv1.WatchJobResponse, error])
 			err = d.hit(event.GetSequence(), e.Hit)
 		case *hashfinderv1.WatchJobResponse_Progress:
 			err = d.progress(e.Progress)
+		case *hashfinderv1.WatchJobResponse_Extended:
+			err = d.extended(event.GetSequence(), e.Extended)
 		case *hashfinderv1.WatchJobResponse_End:
 			return e.End, d.end(e.End)
 		}
@@ -80,6 +82,15 @@ func (d *display) progress(p *hashfinderv1.Progress) error {
 	if line := progressLine(p, d.spec.GetBudget().GetMaxCandidates(), d.con.columns()); line != "" {
 		d.drawn = true
 		_, _ = fmt.Fprint(d.con.err, line) // nobody may be looking
+	}
+	return nil
+}
+
+// extended tells where the job goes on that another one was before.
+func (d *display) extended(sequence int64, reason hashfinderv1.Job_EndReason) error {
+	d.note("extended here: %s", reasonText(reason))
+	if d.json && d.events {
+		return d.con.printLine(fmt.Sprintf(`{"extended":"%s","sequence":"%d"}`, reason, sequence))
 	}
 	return nil
 }

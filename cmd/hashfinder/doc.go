@@ -3,8 +3,8 @@
 //	hashfinder find doctor
 //
 // searches in this process, with nothing to install and nothing kept. With --server the same search is a job of a
-// running hashfinder, which many workers share. The other commands submit, list, watch, cancel and delete such jobs,
-// and serve runs the service itself.
+// running hashfinder, which many workers share. The other commands submit, list, watch, pause, resume, extend,
+// cancel and delete such jobs, and serve runs the service itself.
 //
 // Answers go to standard output, everything else to standard error. The exit status says how it ended:
 //

@@ -239,6 +239,61 @@ func (f *fakeService) CancelJob(_ context.Context, r *hashfinderv1.CancelJobRequ
 	return proto.CloneOf(job.Job), nil
 }
 
+// PauseJob pauses a job that has not ended.
+func (f *fakeService) PauseJob(_ context.Context, r *hashfinderv1.PauseJobRequest) (*hashfinderv1.Job, error) {
+	return f.setPause(r.GetName(), hashfinderv1.Job_PAUSED, timestamppb.New(began))
+}
+
+// ResumeJob lets a job run that has not ended.
+func (f *fakeService) ResumeJob(_ context.Context, r *hashfinderv1.ResumeJobRequest) (*hashfinderv1.Job, error) {
+	return f.setPause(r.GetName(), hashfinderv1.Job_RUNNING, nil)
+}
+
+func (f *fakeService) setPause(name string, state hashfinderv1.Job_State, at *timestamppb.Timestamp) (*hashfinderv1.Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	job, err := f.find(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case job.GetEndTime() != nil:
+		return nil, refusal(codes.FailedPrecondition, "the job has ended", &errdetails.ErrorInfo{Reason: "ENDED", Domain: "hashfinder"})
+	case at == nil && job.GetPauseTime() != nil:
+		job.PausedDuration = durationpb.New(90 * time.Second)
+	}
+	job.State, job.PauseTime = state, at
+	return proto.CloneOf(job.Job), nil
+}
+
+// ExtendJob makes a job of a "rare" one that has ended.
+func (f *fakeService) ExtendJob(_ context.Context, r *hashfinderv1.ExtendJobRequest) (*hashfinderv1.Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, err := f.find(r.GetName())
+	switch {
+	case err != nil:
+		return nil, err
+	case old.GetState() != hashfinderv1.Job_EXHAUSTED:
+		return nil, refusal(codes.FailedPrecondition, "the job has not used up its budget")
+	case r.GetBudget().GetMaxCandidates() <= old.GetSpec().GetBudget().GetMaxCandidates():
+		const field, description = "budget.max_candidates", "it must be more"
+		return nil, refusal(codes.InvalidArgument, field+": "+description, &errdetails.BadRequest{
+			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: field, Description: description}},
+		})
+	}
+	job := proto.CloneOf(old.Job)
+	proto.Merge(job.GetSpec().GetBudget(), r.GetBudget())
+	job.Name = fmt.Sprintf("jobs/00000000-0000-7000-8000-%012d", len(f.jobs)+1)
+	job.State, job.EndReason, job.StartTime, job.EndTime = hashfinderv1.Job_PENDING, 0, nil, nil
+	job.Extends = &hashfinderv1.Extension{
+		Job: old.GetName(), CandidatesSearched: old.GetProgress().GetCandidatesSearched(), LastSequence: old.GetLastSequence(),
+		Duration: durationpb.New(2 * time.Second),
+	}
+	old.ExtendedBy = job.GetName()
+	f.jobs = append(f.jobs, &fakeJob{Job: job, cancelled: make(chan struct{})})
+	return proto.CloneOf(job), nil
+}
+
 // DeleteJob forgets a job.
 func (f *fakeService) DeleteJob(_ context.Context, r *hashfinderv1.DeleteJobRequest) (*emptypb.Empty, error) {
 	f.mu.Lock()
@@ -252,6 +307,36 @@ func (f *fakeService) DeleteJob(_ context.Context, r *hashfinderv1.DeleteJobRequ
 	}
 	job.Name = ""
 	return &emptypb.Empty{}, nil
+}
+
+// GetJobAudit knows one story.
+func (f *fakeService) GetJobAudit(_ context.Context, r *hashfinderv1.GetJobAuditRequest) (*hashfinderv1.JobAudit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	job, err := f.find(r.GetName())
+	if err != nil {
+		return nil, err
+	}
+	at := func(ms int) *timestamppb.Timestamp {
+		return timestamppb.New(began.Add(time.Duration(ms) * time.Millisecond))
+	}
+	const worker = "host/7/0a1b2c3d"
+	return &hashfinderv1.JobAudit{
+		Job: job.GetName(), Tenant: "default", RequestId: "11111111-1111-4111-8111-111111111111",
+		Changes: []*hashfinderv1.StateChange{
+			{Time: at(0), State: hashfinderv1.Job_PENDING},
+			{Time: at(12), State: hashfinderv1.Job_RUNNING},
+			{Time: at(2345), State: hashfinderv1.Job_CANCELLING, EndReason: hashfinderv1.Job_ORPHANED},
+		},
+		Attempts: []*hashfinderv1.Attempt{
+			{
+				FirstCandidate: 0, EndCandidate: 65793, Worker: worker, BeginTime: at(12), EndTime: at(345),
+				Outcome: hashfinderv1.Attempt_COMMITTED,
+			},
+			{FirstCandidate: 65793, EndCandidate: 131329, Worker: worker, BeginTime: at(350), Outcome: hashfinderv1.Attempt_RUNNING},
+		},
+		AttemptsDropped: 64,
+	}, nil
 }
 
 // EstimateSearch knows one estimate.
@@ -269,7 +354,7 @@ func (f *fakeService) end(job *fakeJob) {
 	job.State, job.EndReason = state, reason
 	job.StartTime, job.EndTime = timestamppb.New(began), timestamppb.New(ended)
 	job.Progress = &hashfinderv1.Progress{CandidatesSearched: 1 << 20, CandidatesPerSecond: 1 << 19, ProbabilityFound: 0.02}
-	job.LastSequence = int64(len(hits) + 1)
+	job.LastSequence = job.GetExtends().GetLastSequence() + int64(len(hits)) + 1
 	job.Etag = "e2"
 	if len(hits) > 0 {
 		job.BestHit = fakeHit(hits[len(hits)-1])
@@ -303,7 +388,15 @@ func (f *fakeService) WatchJob(r *hashfinderv1.WatchJobRequest, stream hashfinde
 		return err
 	}
 	hits, state, _ := plot(name)
-	sequence := int64(0)
+	sequence := job.GetExtends().GetLastSequence()
+	if sequence > r.GetAfterSequence() {
+		event := &hashfinderv1.WatchJobResponse{
+			Sequence: sequence, Event: &hashfinderv1.WatchJobResponse_Extended{Extended: hashfinderv1.Job_CANDIDATES_EXHAUSTED},
+		}
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
 	for _, index := range hits {
 		sequence++
 		if sequence <= r.GetAfterSequence() && name != "flaky" || name == "gap" && sequence == 2 {

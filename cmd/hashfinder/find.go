@@ -34,17 +34,22 @@ type specFlags struct {
 }
 
 func (f specFlags) spec(attached bool) *hashfinderv1.JobSpec {
-	spec := &hashfinderv1.JobSpec{
+	return &hashfinderv1.JobSpec{
 		DesiredName:                f.Name,
 		IdealHammingDistance:       f.Distance,
 		InterestingHammingDistance: f.ShowInferior,
-		Budget:                     &hashfinderv1.Budget{MaxCandidates: f.MaxCandidates, MaxHits: f.MaxHits},
+		Budget:                     budget(f.MaxCandidates, f.MaxHits, f.MaxDuration),
 		Attached:                   attached,
 	}
-	if f.MaxDuration != nil {
-		spec.Budget.MaxDuration = durationpb.New(*f.MaxDuration)
+}
+
+// budget returns the budget of what was given.
+func budget(candidates, hits *int64, duration *time.Duration) *hashfinderv1.Budget {
+	b := &hashfinderv1.Budget{MaxCandidates: candidates, MaxHits: hits}
+	if duration != nil {
+		b.MaxDuration = durationpb.New(*duration)
 	}
-	return spec
+	return b
 }
 
 // findCmd searches, and waits for the end.

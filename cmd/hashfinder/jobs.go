@@ -32,6 +32,7 @@ type getCmd struct {
 	jobArg      `embed:""`
 	serverFlags `embed:""`
 	outputFlags `embed:""`
+	Audit       bool `help:"Print what has happened to the job instead: its states, and what became of each piece that workers took."`
 }
 
 // Run gets and prints.
@@ -41,6 +42,16 @@ func (c *getCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer service.close()
+	if c.Audit {
+		audit, err := service.GetJobAudit(ctx, &hashfinderv1.GetJobAuditRequest{Name: string(c.Job)})
+		switch {
+		case err != nil:
+			return service.failure(err)
+		case c.json():
+			return con.printJSON(audit)
+		}
+		return con.printLine(auditText(audit))
+	}
 	job, err := service.GetJob(ctx, &hashfinderv1.GetJobRequest{Name: string(c.Job)})
 	switch {
 	case err != nil:
@@ -119,13 +130,10 @@ func (c *cancelCmd) Run(ctx context.Context, con *console) error {
 	}
 	defer service.close()
 	job, err := service.CancelJob(ctx, &hashfinderv1.CancelJobRequest{Name: string(c.Job)})
-	switch {
-	case err != nil:
+	if err != nil {
 		return service.failure(err)
-	case c.json():
-		return con.printJSON(job)
 	}
-	return con.printLine(job.GetName() + " " + stateText(job))
+	return con.printState(job, c.json())
 }
 
 // deleteCmd removes a job.

@@ -28,6 +28,9 @@ type cli struct {
 	List        listCmd        `cmd:"" help:"List jobs, the newest first."`
 	Watch       watchCmd       `cmd:"" help:"Print a job's hits to its end."`
 	Cancel      cancelCmd      `cmd:"" help:"Stop a job."`
+	Pause       pauseCmd       `cmd:"" help:"Have a job left alone until it is resumed."`
+	Resume      resumeCmd      `cmd:"" help:"Let a paused job go on."`
+	Extend      extendCmd      `cmd:"" help:"Go on with a job that has used up a budget."`
 	Delete      deleteCmd      `cmd:"" help:"Remove a job that has ended."`
 	Estimate    estimateCmd    `cmd:"" help:"Tell how long a search can be expected to take."`
 	Serve       serveCmd       `cmd:"" help:"Serve searches."`

@@ -41,6 +41,7 @@ type nodeConfig struct {
 	http              net.Listener // served unless nil, with roleAPI or roleDashboard; the node closes it
 	concurrency       int          // 0: GOMAXPROCS
 	limits            jobs.Limits
+	replicas          jobs.Replicas
 	reflection        bool
 	dashboardWritable bool
 	logger            *slog.Logger
@@ -61,7 +62,7 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 	}
 	defer workerClient.Close()
 
-	store, queue := jobs.NewStore(client), jobs.NewQueue(client)
+	store, queue := jobs.NewStore(client).WithReplicas(cfg.replicas), jobs.NewQueue(client)
 	if err := waitForRedis(ctx, store, cfg.logger); err != nil {
 		return err
 	}

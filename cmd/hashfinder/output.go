@@ -81,10 +81,14 @@ func equalFold(a, b byte) bool { return strings.EqualFold(string(rune(a)), strin
 func summary(job *hashfinderv1.Job) string {
 	var b strings.Builder
 	b.WriteString(stateText(job))
-	searched := job.GetProgress().GetCandidatesSearched()
+	all := job.GetProgress().GetCandidatesSearched()
+	searched := all - job.GetExtends().GetCandidatesSearched()
 	fmt.Fprintf(&b, ", searched %d candidates", searched)
+	if searched != all {
+		fmt.Fprintf(&b, " after the %d of before", all-searched)
+	}
 	if job.GetStartTime() != nil && job.GetEndTime() != nil {
-		took := job.GetEndTime().AsTime().Sub(job.GetStartTime().AsTime())
+		took := job.GetEndTime().AsTime().Sub(job.GetStartTime().AsTime()) - job.GetPausedDuration().AsDuration()
 		fmt.Fprintf(&b, " in %s", roundDuration(took))
 		if took > 0 {
 			fmt.Fprintf(&b, ", %s/s", quantity(float64(searched)/took.Seconds()))
@@ -96,7 +100,15 @@ func summary(job *hashfinderv1.Job) string {
 // stateText returns a job's state with the reason for it.
 func stateText(job *hashfinderv1.Job) string {
 	text := strings.ToLower(job.GetState().String())
-	reason := map[hashfinderv1.Job_EndReason]string{
+	if reason := reasonText(job.GetEndReason()); reason != "" {
+		text += ": " + reason
+	}
+	return text
+}
+
+// reasonText returns the reason for the end of a job where its state does not tell it, and else nothing.
+func reasonText(reason hashfinderv1.Job_EndReason) string {
+	return map[hashfinderv1.Job_EndReason]string{
 		hashfinderv1.Job_CANDIDATES_EXHAUSTED: "all candidates of the budget were searched",
 		hashfinderv1.Job_HITS_EXHAUSTED:       "as many hits as the budget allows were found",
 		hashfinderv1.Job_DURATION_EXHAUSTED:   "the budget's duration has passed",
@@ -104,11 +116,7 @@ func stateText(job *hashfinderv1.Job) string {
 		hashfinderv1.Job_DEADLINE_EXCEEDED:    "the deadline of its call has passed",
 		hashfinderv1.Job_ORPHANED:             "nobody watched it any more",
 		hashfinderv1.Job_POISONED:             "a piece of the search killed its worker too often",
-	}[job.GetEndReason()]
-	if reason != "" {
-		text += ": " + reason
-	}
-	return text
+	}[reason]
 }
 
 // jobText returns a job as lines of text.
@@ -128,6 +136,12 @@ func jobText(job *hashfinderv1.Job) string {
 		row("name", "%s", job.GetName())
 	}
 	row("state", "%s", stateText(job))
+	if job.GetExtends() != nil {
+		row("extends", "%s, from candidate %d on", job.GetExtends().GetJob(), job.GetExtends().GetCandidatesSearched())
+	}
+	if job.GetExtendedBy() != "" {
+		row("extended by", "%s", job.GetExtendedBy())
+	}
 	if job.GetState() == hashfinderv1.Job_FAILED {
 		row("error", "%s", job.GetError().GetMessage())
 	}
@@ -154,6 +168,10 @@ func jobText(job *hashfinderv1.Job) string {
 	}
 	at("created", job.GetCreateTime())
 	at("started", job.GetStartTime())
+	at("paused", job.GetPauseTime())
+	if job.GetPausedDuration() != nil {
+		row("paused for", "%s", span(job.GetPausedDuration()))
+	}
 	at("ended", job.GetEndTime())
 	at("expires", job.GetExpireTime())
 	if job.GetStopLatency() != nil {

@@ -23,6 +23,9 @@ type serveCmd struct {
 	Insecure    bool     `env:"HASHFINDER_INSECURE" help:"Listen on other addresses than loopback, without encryption or authentication."`
 	Concurrency int      `env:"HASHFINDER_CONCURRENCY" placeholder:"N" help:"Chunks that a worker searches at a time. Default: one a core."`
 
+	RedisReplicasAcked   int           `env:"HASHFINDER_REDIS_REPLICAS_ACKED" placeholder:"N" help:"Acknowledge a submit, extension, pause, resume or cancel only when N replicas of Redis have it. Default: 0."`
+	RedisReplicasTimeout time.Duration `default:"1s" env:"HASHFINDER_REDIS_REPLICAS_TIMEOUT" placeholder:"D" help:"How long to wait for them, at most 2s (${default}); then the call fails with UNAVAILABLE and may be repeated."`
+
 	MaxCandidates uint64        `env:"HASHFINDER_MAX_CANDIDATES" placeholder:"N" help:"Largest budget of candidates that a job may have. Default: 2^53."`
 	MaxHits       uint64        `env:"HASHFINDER_MAX_HITS" placeholder:"N" help:"Largest budget of hits that a job may have. Default: 1000000."`
 	MaxDuration   time.Duration `env:"HASHFINDER_MAX_DURATION" placeholder:"D" help:"Longest time that a job may take, such as 24h. Default: no bound."`
@@ -42,6 +45,12 @@ func (c *serveCmd) Validate() error {
 		return fmt.Errorf("--roles without worker needs --redis: nobody else can reach the embedded one")
 	case c.Redis == "" && !slices.Contains(c.Roles, roleAPI):
 		return fmt.Errorf("--roles without api needs --redis: nobody else can reach the embedded one")
+	case c.Redis == "" && c.RedisReplicasAcked != 0:
+		return fmt.Errorf("--redis-replicas-acked needs --redis: the embedded one has no replicas")
+	case c.RedisReplicasAcked < 0:
+		return fmt.Errorf("--redis-replicas-acked must not be negative")
+	case c.RedisReplicasTimeout < time.Millisecond || c.RedisReplicasTimeout > jobs.MaxReplicasWait:
+		return fmt.Errorf("--redis-replicas-timeout must be 1ms to %v", jobs.MaxReplicasWait)
 	case c.Concurrency < 0:
 		return fmt.Errorf("--concurrency must be at least 1")
 	case c.MaxDuration < 0:
@@ -84,6 +93,7 @@ func (c *serveCmd) Run(ctx context.Context, con *console) error {
 			MaxActive: c.MaxActive,
 			Retention: c.Retention,
 		},
+		replicas:          jobs.Replicas{Count: c.RedisReplicasAcked, Wait: c.RedisReplicasTimeout},
 		reflection:        c.Reflection,
 		dashboardWritable: c.DashboardWritable,
 		logger:            log,

@@ -20,7 +20,7 @@ type watchCmd struct {
 
 // Help explains the output.
 func (*watchCmd) Help() string {
-	return `Text lines are those of "hashfinder find". JSON lines are hits, each with its sequence for --after-sequence, and last the job as it ended.
+	return `Text lines are those of "hashfinder find". JSON lines are hits, each with its sequence for --after-sequence, and last the job as it ended; in the log of an extended job, "extended" says why it had ended there before.
 
 Ctrl-C ends the watching, not the job. The exit status is that of "hashfinder find".`
 }
@@ -39,6 +39,9 @@ func (c *watchCmd) Run(ctx context.Context, con *console) error {
 	}
 	screen := &display{
 		con: con, spec: job.GetSpec(), json: c.json(), quiet: c.Quiet, events: true, progressLines: c.Progress,
+	}
+	if job.GetPauseTime() != nil {
+		screen.note("the job is %s; \"hashfinder resume\" lets it go on", stateText(job))
 	}
 	end, err := screen.relay(newFollower(service, screen).events(ctx, job.GetName(), c.AfterSequence))
 	if err != nil {

@@ -20,7 +20,15 @@ local function grant(lo, hi)
 end
 
 local members = redis.call('ZRANGE', limits, 0, -1)
-if #members == 0 then return {'idle'} end
+if #members == 0 then
+  -- The same call again, after its reply was lost: nobody wants the chunk any more, and its caller will not know of it.
+  local record = give_back(attempt, false)
+  if record then
+    conclude(attempt, record, 'RELEASED')
+    for _, j in ipairs(jobs) do settle(j) end
+  end
+  return reply({'idle'})
+end
 local known = {}
 for _, j in ipairs(jobs) do known[j.id] = true end
 local same = #members == #jobs
@@ -37,7 +45,7 @@ redis.call('ZREMRANGEBYSCORE', retry, int(stop), '+inf')
 
 -- next_chunk cuts the next chunk of the grid. Its length is a power of two that divides its offset within its part
 -- of the grid, so that every sweep of the space has the same chunks to choose from; it is at most what lies behind,
--- so that the first ones are quick.
+-- so that the first ones are quick. A sweep that begins off the grid begins with what is left of a smallest chunk.
 local function next_chunk(lo)
   local base, top = 0, nil
   for bound in string.gmatch(redis.call('HGET', sweep, 'grid'), '%d+') do
@@ -47,7 +55,7 @@ local function next_chunk(lo)
   if base == 0 then return top end
   local length = math.max(want, MIN_CHUNK)
   while length > MIN_CHUNK and (length > lo or (lo - base) % length ~= 0) do length = length / 2 end
-  local hi = lo + length
+  local hi = lo + length - (lo - base) % length
   if top and hi > top then hi = top end
   return hi
 end
@@ -74,6 +82,7 @@ redis.call('HSET', attempts, attempt, int(lo) .. ':' .. int(hi) .. ':' .. int(no
 for _, j in ipairs(jobs) do
   if state(j) == 'PENDING' then
     redis.call('HSET', j.key, 'state', 'RUNNING', 'start', int(now), 'rate_at', int(now))
+    change(j, 'RUNNING')
     redis.call('HINCRBY', j.key, 'revision', 1)
   end
   if again then

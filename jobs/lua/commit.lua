@@ -5,11 +5,17 @@
 -- args  1 attempt, then for each job: number of hits, hits as "<index>:<distance>:<1 if ideal>"
 -- Returns {"done", "1" if more hits wait to be logged, ticket...} | {"lost"}  another has, and this changed nothing
 local attempt = args[1]
-if not redis.call('ZSCORE', leases, attempt) then return {'lost'} end
-local lo, hi = parse(redis.call('HGET', attempts, attempt))
+if not redis.call('ZSCORE', leases, attempt) then
+  local again = answered(attempt, {COMMITTED = true})
+  if again then return {'done', unpack(again)} end
+  return {'lost'}
+end
+local record = redis.call('HGET', attempts, attempt)
+local lo, hi = parse(record)
 redis.call('ZREM', leases, attempt)
 redis.call('HDEL', attempts, attempt)
 if finished(lo, hi) then
+  conclude(attempt, record, 'STALE')
   for _, j in ipairs(jobs) do settle(j) end
   return reply({'lost'})
 end
@@ -49,9 +55,10 @@ for _, j in ipairs(jobs) do
     end
     if advance(j, watermark) then more = true end
     progress(j)
-  else
-    settle(j)
   end
+  settle(j)
   at = at + 1 + count
 end
-return reply({'done', more and '1' or '0', unpack(mint())})
+local minted = mint()
+conclude(attempt, record, 'COMMITTED', (more and '1:' or '0:') .. table.concat(minted, ','))
+return reply({'done', more and '1' or '0', unpack(minted)})

@@ -17,4 +17,4 @@ for _, j in ipairs(jobs) do
   end
   at = at + 1 + count
 end
-return reply({'held'})
+return reply({horizon() == 0 and 'stop' or 'held'}) -- it may have brought the end of the last job

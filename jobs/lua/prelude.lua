@@ -13,7 +13,8 @@
 --      10 deaths    hash  lo -> how many attempts of the chunk have died
 --      11 tickets   zset  tickets that no worker has used, by the time of the next look at them
 --      12 ...       for each job: its hash, pending (zset of hits that may not leave yet, by index), log
---                   (stream of its events), stop (the cancel key)
+--                   (stream of its events), stop (the cancel key), changes (list of its states, "<ms> <state> <reason>"),
+--                   trail (list of its attempts that have ended, "<outcome> <lo> <hi> <begin> <end> <answer> <worker> <attempt>")
 -- ARGV  1 number of jobs, 2 ... their ids, then the arguments of the script (args)
 --
 -- Indexes are below 2^53, so that they are exact as Lua numbers and as scores.
@@ -28,15 +29,19 @@ local STRAGGLER = 2000    -- ms after which a chunk may be given to a second wor
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
 local BATCH = 1000        -- hits that one script moves at most: about 5 ms of Redis's time
 local PUBLISHED = 200     -- hits that one message carries at most; beyond that watchers read the log
+local RETRIED = 10000     -- ms within which a call may come again; the client gives up after half of that
 local MIN_CHUNK = 65536
+local NOTES = 512         -- entries of the changes, and of the trail, of a job at most;
+local FEWER = 448         -- as many are left when the oldest are dropped
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local jobs, args = {}, {}
 for i = 1, tonumber(ARGV[1]) do
-  local k = 11 + 4 * (i - 1)
-  jobs[i] = {id = ARGV[i + 1], key = KEYS[k + 1], pending = KEYS[k + 2], log = KEYS[k + 3], stop = KEYS[k + 4], out = {}}
+  local k = 11 + 6 * (i - 1)
+  jobs[i] = {id = ARGV[i + 1], key = KEYS[k + 1], pending = KEYS[k + 2], log = KEYS[k + 3], stop = KEYS[k + 4],
+    changes = KEYS[k + 5], trail = KEYS[k + 6], out = {}}
 end
 for i = #jobs + 2, #ARGV do args[#args + 1] = ARGV[i] end
 
@@ -48,6 +53,10 @@ local function int(n) return string.format('%.0f', n) end
 local function num(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
 
 local function state(j) return redis.call('HGET', j.key, 'state') end
+
+-- A pause is a mark beside the state, so that whoever does not know of it still does right by the job: "pause" is the
+-- time of the order, "paused" that at which nothing ran any more. A job that is paused is no member of its sweep.
+local function pausing(j) return redis.call('HEXISTS', j.key, 'pause') == 1 end
 
 local function parse(chunk)
   local lo, hi = string.match(chunk, '^(%d+):(%d+)')
@@ -71,6 +80,45 @@ local function emit(j, event)
   j.last = seq
 end
 
+-- note appends a line to one of the lists that tell what has happened to j. What is dropped is counted.
+local function note(j, list, dropped, line)
+  local count = redis.call('RPUSH', list, line)
+  if count > NOTES then
+    redis.call('LTRIM', list, -FEWER, -1)
+    redis.call('HINCRBY', j.key, dropped, count - FEWER)
+  end
+  if j.ended and count == 1 then redis.call('PEXPIRE', list, int(num(j.key, 'retention'))) end
+end
+
+-- change notes that j is in another state.
+local function change(j, to, reason)
+  note(j, j.changes, 'changes_dropped', int(now) .. ' ' .. to .. ' ' .. (reason or '-'))
+end
+
+-- conclude notes for each of the jobs how an attempt has ended. answer is what its worker is told beyond that: "<1 if
+-- there is more>:<ticket>,<ticket>...", of a release without the first.
+local function conclude(attempt, record, outcome, answer)
+  local lo, hi, begin, worker = string.match(record, '^(%d+):(%d+):(%d+):[^:]*:(.*)$')
+  local line = table.concat({outcome, lo, hi, begin, int(now), answer or '-', worker, attempt}, ' ')
+  for _, j in ipairs(jobs) do note(j, j.trail, 'trail_dropped', line) end
+end
+
+-- answered returns the words that the worker of an attempt was told when it ended with one of the outcomes: for the same
+-- call again, after its reply was lost. nil if it did not end so, or too long ago.
+local function answered(attempt, outcomes)
+  local tail = ' ' .. attempt
+  local lines = redis.call('LRANGE', jobs[1].trail, 0, -1)
+  for i = #lines, 1, -1 do
+    if string.sub(lines[i], -#tail) == tail then
+      local outcome, answer = string.match(lines[i], '^(%S+) %S+ %S+ %S+ %S+ (%S+)')
+      if not outcomes[outcome] then return nil end
+      local words = {}
+      for word in string.gmatch(answer, '[^:,]+') do words[#words + 1] = word end
+      return words
+    end
+  end
+end
+
 -- leave takes j out of its sweep: from here on no chunk is searched for it.
 local function leave(j)
   redis.call('HDEL', queries, j.id)
@@ -78,13 +126,31 @@ local function leave(j)
   poke[j.id] = true
 end
 
+-- enter makes j a member of its sweep.
+local function enter(j)
+  local spec = redis.call('HMGET', j.key, 'max_hits', 'profile', 'query', 'limit')
+  redis.call('HSET', queries, j.id, spec[1] .. ':' .. spec[2] .. ':' .. spec[3])
+  redis.call('ZADD', limits, spec[4], j.id)
+end
+
+-- unpause takes the mark of a pause away, and counts how long it was since the order. What passes before a worker has
+-- begun counts against nothing anyway.
+local function unpause(j)
+  local since = num(j.key, 'pause')
+  if since == 0 then return end
+  if num(j.key, 'start') > 0 then redis.call('HINCRBY', j.key, 'paused_for', int(now - since)) end
+  redis.call('HDEL', j.key, 'pause', 'paused')
+end
+
 -- finish brings j to its one terminal state.
 local function finish(j, final, reason)
+  unpause(j)
   local retention, stop = num(j.key, 'retention'), num(j.key, 'stop')
   redis.call('HSET', j.key, 'state', final, 'reason', reason, 'end', int(now), 'expire', int(now + retention))
   if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
   redis.call('HINCRBY', j.key, 'revision', 1)
   emit(j, 'end ' .. final .. ' ' .. reason)
+  change(j, final, reason)
   j.ended = true
   if redis.call('ZREM', live, j.id) == 1 then
     local tenant = redis.call('HGET', j.key, 'tenant')
@@ -94,17 +160,22 @@ local function finish(j, final, reason)
   redis.call('DEL', j.pending)
   redis.call('PEXPIRE', j.key, int(retention))
   redis.call('PEXPIRE', j.log, int(retention))
+  redis.call('PEXPIRE', j.changes, int(retention))
+  redis.call('PEXPIRE', j.trail, int(retention))
   leave(j)
   -- A sweep ends with its last member. What its leases still compute is fenced by their absence.
   if redis.call('ZCARD', limits) == 0 then
+    local left = redis.call('HGETALL', attempts)
+    for i = 1, #left, 2 do conclude(left[i], left[i + 1], 'FENCED') end
     redis.call('DEL', sweep, queries, leases, attempts, done, retry, deaths, tickets)
   end
 end
 
--- fail ends every member of a sweep that cannot be searched.
+-- fail ends every job of a sweep that cannot be searched.
 local function fail(chunk)
   for _, j in ipairs(jobs) do
-    if redis.call('ZSCORE', limits, j.id) then
+    local s = state(j)
+    if s == 'PENDING' or s == 'RUNNING' then
       redis.call('HSET', j.key, 'poison', chunk)
       finish(j, 'FAILED', 'POISONED')
     end
@@ -113,17 +184,25 @@ end
 
 -- order_stop writes the cancel key. The job ends when nothing runs for it any more (see settle).
 local function order_stop(j, final, reason)
+  unpause(j)
   redis.call('HSET', j.key, 'state', 'CANCELLING', 'reason', reason, 'final', final, 'stop', int(now))
   redis.call('HINCRBY', j.key, 'revision', 1)
   redis.call('SET', j.stop, reason .. ' ' .. int(now))
+  change(j, 'CANCELLING', reason)
   leave(j)
 end
 
--- settle ends j if it is to stop and every attempt was released or fenced. A sweep has one job, so that every
--- attempt of the sweep counts.
+-- settle ends j if it is to stop and every attempt was released or fenced, or confirms that it is paused. A sweep has
+-- one job, so that every attempt of the sweep counts.
 local function settle(j)
-  if state(j) == 'CANCELLING' and redis.call('ZCARD', leases) == 0 then
-    finish(j, redis.call('HGET', j.key, 'final'), redis.call('HGET', j.key, 'reason'))
+  if redis.call('ZCARD', leases) > 0 then return end
+  local mark = redis.call('HMGET', j.key, 'state', 'final', 'reason', 'pause', 'paused')
+  if mark[1] == 'CANCELLING' then
+    finish(j, mark[2], mark[3])
+  elseif mark[4] and not mark[5] then
+    redis.call('HSET', j.key, 'paused', int(now))
+    redis.call('HINCRBY', j.key, 'revision', 1)
+    change(j, 'PAUSED')
   end
 end
 
@@ -216,8 +295,8 @@ local function held(lo)
   return false
 end
 
--- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the chunk when it has
--- died too often.
+-- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the attempt's record, nil if
+-- there is no such attempt, and the chunk when it has died too often.
 local function give_back(attempt, died)
   local record = redis.call('HGET', attempts, attempt)
   redis.call('ZREM', leases, attempt)
@@ -229,14 +308,15 @@ local function give_back(attempt, died)
   if not finished(lo, hi) and not held(lo) then
     redis.call('ZADD', retry, int(lo), chunk)
   end
-  if count >= MAX_DEATHS then return chunk end
-  return nil
+  if count >= MAX_DEATHS then return record, chunk end
+  return record
 end
 
 -- expire gives back the chunks of all leases that have run out. Fails the sweep when one of them is poison.
 local function expire()
   for _, attempt in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. int(now))) do
-    local poison = give_back(attempt, true)
+    local record, poison = give_back(attempt, true)
+    if record then conclude(attempt, record, 'EXPIRED') end
     if poison then return fail(poison) end
   end
 end

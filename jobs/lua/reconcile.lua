@@ -3,8 +3,21 @@
 -- more, logs what waits below the watermark, and calls for workers.
 --
 -- KEYS  as in prelude.lua for the jobs of a sweep
--- args  1 window
+-- args  1 window, 2 name of this call
 -- Returns {queue, query, ticket...}  to be put into the queue, if they are not there | {}
+local function calling(due)
+  local query = string.match(redis.call('HGET', queries, redis.call('ZRANGE', limits, 0, 0)[1]), '^%d+:[^:]*:(.*)$')
+  return reply({redis.call('HGET', sweep, 'queue'), query, unpack(due)})
+end
+
+-- The same call again, after its reply was lost: those tickets are not due again before RECHECK has passed.
+local name, told = string.match(redis.call('HGET', sweep, 'told') or '', '^(%S+) (.*)$')
+if name == args[2] and horizon() > 0 then
+  local due = {}
+  for ticket in string.gmatch(told, '%d+') do due[#due + 1] = ticket end
+  return calling(due)
+end
+
 -- After an absence of Redis, or of the process that has everything in it, watchers get the time to come back.
 local seen = num(sweep, 'seen')
 local absent = seen > 0 and now - seen > ABSENCE
@@ -14,7 +27,7 @@ for _, j in ipairs(jobs) do
     redis.call('ZREM', live, j.id)
   elseif s == 'PENDING' or s == 'RUNNING' then
     local start, wall, orphan = num(j.key, 'start'), num(j.key, 'max_wall'), num(j.key, 'orphan')
-    if wall > 0 and start > 0 and now >= start + wall then
+    if wall > 0 and start > 0 and not pausing(j) and now >= start + wall + num(j.key, 'paused_for') - num(j.key, 'carried') then
       order_stop(j, 'EXHAUSTED', 'DURATION_EXHAUSTED')
     elseif orphan > 0 and absent then
       redis.call('HSET', j.key, 'orphan', int(now + ORPHAN))
@@ -35,10 +48,10 @@ for _, j in ipairs(jobs) do
 end
 if redis.call('ZCARD', limits) == 0 then return reply({}) end
 redis.call('HSET', sweep, 'window', args[1])
-local query = string.match(redis.call('HGET', queries, redis.call('ZRANGE', limits, 0, 0)[1]), '^%d+:[^:]*:(.*)$')
-local result = {redis.call('HGET', sweep, 'queue'), query, unpack(mint())}
+local due = mint()
 for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', tickets, '-inf', int(now))) do
   redis.call('ZADD', tickets, int(now + RECHECK), ticket)
-  result[#result + 1] = ticket
+  due[#due + 1] = ticket
 end
-return reply(result)
+redis.call('HSET', sweep, 'told', args[2] .. ' ' .. table.concat(due, ','))
+return calling(due)

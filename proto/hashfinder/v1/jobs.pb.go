@@ -28,7 +28,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// State of a job. CANCELLING is left only when no worker computes for the job any more.
+// State of a job. CANCELLING and PAUSING end only when no worker computes for the job any more.
 type Job_State int32
 
 const (
@@ -48,6 +48,10 @@ const (
 	Job_FAILED Job_State = 6
 	// It was cancelled, and nothing runs any more.
 	Job_CANCELLED Job_State = 7
+	// It is to be left alone until it is resumed, and workers may still be running.
+	Job_PAUSING Job_State = 8
+	// It is left alone until it is resumed, and nothing runs.
+	Job_PAUSED Job_State = 9
 )
 
 // Enum value maps for Job_State.
@@ -61,6 +65,8 @@ var (
 		5: "EXHAUSTED",
 		6: "FAILED",
 		7: "CANCELLED",
+		8: "PAUSING",
+		9: "PAUSED",
 	}
 	Job_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -71,6 +77,8 @@ var (
 		"EXHAUSTED":         5,
 		"FAILED":            6,
 		"CANCELLED":         7,
+		"PAUSING":           8,
+		"PAUSED":            9,
 	}
 )
 
@@ -178,6 +186,79 @@ func (Job_EndReason) EnumDescriptor() ([]byte, []int) {
 	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{0, 1}
 }
 
+// Outcome is how an attempt ended.
+type Attempt_Outcome int32
+
+const (
+	// Not set.
+	Attempt_OUTCOME_UNSPECIFIED Attempt_Outcome = 0
+	// It has not ended.
+	Attempt_RUNNING Attempt_Outcome = 1
+	// It searched its candidates, as the first to do so.
+	Attempt_COMMITTED Attempt_Outcome = 2
+	// It searched its candidates, which another had done before.
+	Attempt_STALE Attempt_Outcome = 3
+	// Its worker gave the candidates back, because it was to stop.
+	Attempt_RELEASED Attempt_Outcome = 4
+	// Its worker gave the candidates back, because they made its kernel fail.
+	Attempt_DIED Attempt_Outcome = 5
+	// Its worker was not heard of any more.
+	Attempt_EXPIRED Attempt_Outcome = 6
+	// The job ended without it.
+	Attempt_FENCED Attempt_Outcome = 7
+)
+
+// Enum value maps for Attempt_Outcome.
+var (
+	Attempt_Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "RUNNING",
+		2: "COMMITTED",
+		3: "STALE",
+		4: "RELEASED",
+		5: "DIED",
+		6: "EXPIRED",
+		7: "FENCED",
+	}
+	Attempt_Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"RUNNING":             1,
+		"COMMITTED":           2,
+		"STALE":               3,
+		"RELEASED":            4,
+		"DIED":                5,
+		"EXPIRED":             6,
+		"FENCED":              7,
+	}
+)
+
+func (x Attempt_Outcome) Enum() *Attempt_Outcome {
+	p := new(Attempt_Outcome)
+	*p = x
+	return p
+}
+
+func (x Attempt_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Attempt_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_hashfinder_v1_jobs_proto_enumTypes[2].Descriptor()
+}
+
+func (Attempt_Outcome) Type() protoreflect.EnumType {
+	return &file_hashfinder_v1_jobs_proto_enumTypes[2]
+}
+
+func (x Attempt_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Attempt_Outcome.Descriptor instead.
+func (Attempt_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{20, 0}
+}
+
 // Job is one search.
 type Job struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -213,7 +294,16 @@ type Job struct {
 	// Number of the last event. OUTPUT_ONLY.
 	LastSequence int64 `protobuf:"varint,15,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Changes whenever the state changes. OUTPUT_ONLY; may be given to DeleteJob.
-	Etag          string `protobuf:"bytes,16,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,16,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When it was told to pause. Set if and only if the state is PAUSING or PAUSED. OUTPUT_ONLY.
+	PauseTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	// How long it was paused since its first worker began, a pause that lasts not included. It is not charged to max_duration.
+	// OUTPUT_ONLY.
+	PausedDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=paused_duration,json=pausedDuration,proto3" json:"paused_duration,omitempty"`
+	// What the job took over; set if and only if it was made by ExtendJob. OUTPUT_ONLY.
+	Extends *Extension `protobuf:"bytes,19,opt,name=extends,proto3" json:"extends,omitempty"`
+	// Name of the job that extends this one, "jobs/{uuid}"; it may be gone. OUTPUT_ONLY.
+	ExtendedBy    string `protobuf:"bytes,20,opt,name=extended_by,json=extendedBy,proto3" json:"extended_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +450,108 @@ func (x *Job) GetEtag() string {
 	return ""
 }
 
+func (x *Job) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+func (x *Job) GetPausedDuration() *durationpb.Duration {
+	if x != nil {
+		return x.PausedDuration
+	}
+	return nil
+}
+
+func (x *Job) GetExtends() *Extension {
+	if x != nil {
+		return x.Extends
+	}
+	return nil
+}
+
+func (x *Job) GetExtendedBy() string {
+	if x != nil {
+		return x.ExtendedBy
+	}
+	return ""
+}
+
+// Extension is what a job took over from the exhausted job that it extends. Its own budget counts all of it.
+type Extension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of that job, "jobs/{uuid}"; it may be gone.
+	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Candidates that were searched before: this job begins with that index.
+	CandidatesSearched int64 `protobuf:"varint,2,opt,name=candidates_searched,json=candidatesSearched,proto3" json:"candidates_searched,omitempty"`
+	// Number of the event by which that job ended. The events up to there are that job's; WatchJob with this as
+	// after_sequence sends only what is new.
+	LastSequence int64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// How much of max_duration was used before.
+	Duration      *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extension) Reset() {
+	*x = Extension{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extension) ProtoMessage() {}
+
+func (x *Extension) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extension.ProtoReflect.Descriptor instead.
+func (*Extension) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Extension) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Extension) GetCandidatesSearched() int64 {
+	if x != nil {
+		return x.CandidatesSearched
+	}
+	return 0
+}
+
+func (x *Extension) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
+func (x *Extension) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
 // JobSpec says what to search, and how much of it.
 type JobSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +573,7 @@ type JobSpec struct {
 
 func (x *JobSpec) Reset() {
 	*x = JobSpec{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +585,7 @@ func (x *JobSpec) String() string {
 func (*JobSpec) ProtoMessage() {}
 
 func (x *JobSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[1]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +598,7 @@ func (x *JobSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpec.ProtoReflect.Descriptor instead.
 func (*JobSpec) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{1}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *JobSpec) GetDesiredName() string {
@@ -451,7 +643,8 @@ type Budget struct {
 	MaxCandidates *int64 `protobuf:"varint,1,opt,name=max_candidates,json=maxCandidates,proto3,oneof" json:"max_candidates,omitempty"`
 	// Ends the job with this many hits. At least 1.
 	MaxHits *int64 `protobuf:"varint,2,opt,name=max_hits,json=maxHits,proto3,oneof" json:"max_hits,omitempty"`
-	// Ends the job this long after its first worker began. Positive; unset means no bound below the server's.
+	// Ends the job this long after its first worker began, not counting the time that it is paused. Positive; unset
+	// means no bound below the server's.
 	MaxDuration   *durationpb.Duration `protobuf:"bytes,3,opt,name=max_duration,json=maxDuration,proto3,oneof" json:"max_duration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -459,7 +652,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +664,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[2]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +677,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{2}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Budget) GetMaxCandidates() int64 {
@@ -534,7 +727,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +739,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[3]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +752,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{3}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Progress) GetCandidatesSearched() int64 {
@@ -635,7 +828,7 @@ type Hit struct {
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +840,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[4]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +853,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{4}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hit) GetIndex() int64 {
@@ -708,7 +901,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +913,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[5]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +926,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{5}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubmitJobRequest) GetJob() *Job {
@@ -768,7 +961,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +973,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[6]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +986,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{6}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetJobRequest) GetName() string {
@@ -819,7 +1012,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1024,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[7]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1037,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{7}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListJobsRequest) GetPageSize() int32 {
@@ -881,7 +1074,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1086,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[8]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1099,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{8}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -936,7 +1129,7 @@ type WatchJobRequest struct {
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1141,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[9]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1154,7 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{9}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchJobRequest) GetName() string {
@@ -990,6 +1183,7 @@ type WatchJobResponse struct {
 	//	*WatchJobResponse_Hit
 	//	*WatchJobResponse_Progress
 	//	*WatchJobResponse_End
+	//	*WatchJobResponse_Extended
 	Event         isWatchJobResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -997,7 +1191,7 @@ type WatchJobResponse struct {
 
 func (x *WatchJobResponse) Reset() {
 	*x = WatchJobResponse{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1203,7 @@ func (x *WatchJobResponse) String() string {
 func (*WatchJobResponse) ProtoMessage() {}
 
 func (x *WatchJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[10]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1216,7 @@ func (x *WatchJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobResponse.ProtoReflect.Descriptor instead.
 func (*WatchJobResponse) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{10}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchJobResponse) GetSequence() int64 {
@@ -1066,6 +1260,15 @@ func (x *WatchJobResponse) GetEnd() *Job {
 	return nil
 }
 
+func (x *WatchJobResponse) GetExtended() Job_EndReason {
+	if x != nil {
+		if x, ok := x.Event.(*WatchJobResponse_Extended); ok {
+			return x.Extended
+		}
+	}
+	return Job_END_REASON_UNSPECIFIED
+}
+
 type isWatchJobResponse_Event interface {
 	isWatchJobResponse_Event()
 }
@@ -1085,11 +1288,18 @@ type WatchJobResponse_End struct {
 	End *Job `protobuf:"bytes,4,opt,name=end,proto3,oneof"`
 }
 
+type WatchJobResponse_Extended struct {
+	// The job that this one extends ended here, for this reason; the search goes on.
+	Extended Job_EndReason `protobuf:"varint,5,opt,name=extended,proto3,enum=hashfinder.v1.Job_EndReason,oneof"`
+}
+
 func (*WatchJobResponse_Hit) isWatchJobResponse_Event() {}
 
 func (*WatchJobResponse_Progress) isWatchJobResponse_Event() {}
 
 func (*WatchJobResponse_End) isWatchJobResponse_Event() {}
+
+func (*WatchJobResponse_Extended) isWatchJobResponse_Event() {}
 
 // CancelJobRequest names the job to stop.
 type CancelJobRequest struct {
@@ -1102,7 +1312,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1324,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[11]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,12 +1337,168 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{11}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelJobRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+// PauseJobRequest names the job to pause.
+type PauseJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseJobRequest) Reset() {
+	*x = PauseJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseJobRequest) ProtoMessage() {}
+
+func (x *PauseJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseJobRequest.ProtoReflect.Descriptor instead.
+func (*PauseJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PauseJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ResumeJobRequest names the job to let go on.
+type ResumeJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeJobRequest) Reset() {
+	*x = ResumeJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeJobRequest) ProtoMessage() {}
+
+func (x *ResumeJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeJobRequest.ProtoReflect.Descriptor instead.
+func (*ResumeJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResumeJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ExtendJobRequest says which exhausted job is to go on, and how far.
+type ExtendJobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What both jobs may use together. Unset fields are those of the job; the one that is used up must be set, and larger.
+	Budget *Budget `protobuf:"bytes,2,opt,name=budget,proto3" json:"budget,omitempty"`
+	// A UUID chosen by the client, which makes a retry safe, as in SubmitJobRequest.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendJobRequest) Reset() {
+	*x = ExtendJobRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendJobRequest) ProtoMessage() {}
+
+func (x *ExtendJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendJobRequest.ProtoReflect.Descriptor instead.
+func (*ExtendJobRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExtendJobRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExtendJobRequest) GetBudget() *Budget {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *ExtendJobRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -1150,7 +1516,7 @@ type DeleteJobRequest struct {
 
 func (x *DeleteJobRequest) Reset() {
 	*x = DeleteJobRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1528,7 @@ func (x *DeleteJobRequest) String() string {
 func (*DeleteJobRequest) ProtoMessage() {}
 
 func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[12]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1541,7 @@ func (x *DeleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJobRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{12}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteJobRequest) GetName() string {
@@ -1192,6 +1558,308 @@ func (x *DeleteJobRequest) GetEtag() string {
 	return ""
 }
 
+// GetJobAuditRequest names the job.
+type GetJobAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "jobs/{uuid}". REQUIRED.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJobAuditRequest) Reset() {
+	*x = GetJobAuditRequest{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJobAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJobAuditRequest) ProtoMessage() {}
+
+func (x *GetJobAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJobAuditRequest.ProtoReflect.Descriptor instead.
+func (*GetJobAuditRequest) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetJobAuditRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// JobAudit is what has happened to a job. It lives as long as the job. Of a long job only the latest changes and attempts
+// are kept, several hundred of each; how many were dropped is told.
+type JobAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the job, "jobs/{uuid}".
+	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// The tenant that submitted it.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The request_id that it was submitted with; empty when there was none.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The states that it was in, the first one first.
+	Changes []*StateChange `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Older changes that are not kept.
+	ChangesDropped int64 `protobuf:"varint,5,opt,name=changes_dropped,json=changesDropped,proto3" json:"changes_dropped,omitempty"`
+	// The attempts that have ended, in that order, and after them those that run.
+	Attempts []*Attempt `protobuf:"bytes,6,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Older attempts that are not kept.
+	AttemptsDropped int64 `protobuf:"varint,7,opt,name=attempts_dropped,json=attemptsDropped,proto3" json:"attempts_dropped,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *JobAudit) Reset() {
+	*x = JobAudit{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobAudit) ProtoMessage() {}
+
+func (x *JobAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobAudit.ProtoReflect.Descriptor instead.
+func (*JobAudit) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *JobAudit) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *JobAudit) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *JobAudit) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *JobAudit) GetChanges() []*StateChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *JobAudit) GetChangesDropped() int64 {
+	if x != nil {
+		return x.ChangesDropped
+	}
+	return 0
+}
+
+func (x *JobAudit) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *JobAudit) GetAttemptsDropped() int64 {
+	if x != nil {
+		return x.AttemptsDropped
+	}
+	return 0
+}
+
+// StateChange says that a job came into a state.
+type StateChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// The state that it came into.
+	State Job_State `protobuf:"varint,2,opt,name=state,proto3,enum=hashfinder.v1.Job_State" json:"state,omitempty"`
+	// Why it stops or has stopped; unset while it goes on.
+	EndReason     Job_EndReason `protobuf:"varint,3,opt,name=end_reason,json=endReason,proto3,enum=hashfinder.v1.Job_EndReason" json:"end_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateChange) Reset() {
+	*x = StateChange{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateChange) ProtoMessage() {}
+
+func (x *StateChange) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
+func (*StateChange) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StateChange) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *StateChange) GetState() Job_State {
+	if x != nil {
+		return x.State
+	}
+	return Job_STATE_UNSPECIFIED
+}
+
+func (x *StateChange) GetEndReason() Job_EndReason {
+	if x != nil {
+		return x.EndReason
+	}
+	return Job_END_REASON_UNSPECIFIED
+}
+
+// Attempt is one worker's hold on a piece of a search.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The candidates of the indexes from this on,
+	FirstCandidate int64 `protobuf:"varint,1,opt,name=first_candidate,json=firstCandidate,proto3" json:"first_candidate,omitempty"`
+	// and below this.
+	EndCandidate int64 `protobuf:"varint,2,opt,name=end_candidate,json=endCandidate,proto3" json:"end_candidate,omitempty"`
+	// Name of the worker.
+	Worker string `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	// When the worker got the candidates.
+	BeginTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
+	// When the attempt ended; unset while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How it ended.
+	Outcome       Attempt_Outcome `protobuf:"varint,6,opt,name=outcome,proto3,enum=hashfinder.v1.Attempt_Outcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Attempt) GetFirstCandidate() int64 {
+	if x != nil {
+		return x.FirstCandidate
+	}
+	return 0
+}
+
+func (x *Attempt) GetEndCandidate() int64 {
+	if x != nil {
+		return x.EndCandidate
+	}
+	return 0
+}
+
+func (x *Attempt) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Attempt) GetBeginTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeginTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetOutcome() Attempt_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Attempt_OUTCOME_UNSPECIFIED
+}
+
 // EstimateSearchRequest says what would be searched.
 type EstimateSearchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1205,7 +1873,7 @@ type EstimateSearchRequest struct {
 
 func (x *EstimateSearchRequest) Reset() {
 	*x = EstimateSearchRequest{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1885,7 @@ func (x *EstimateSearchRequest) String() string {
 func (*EstimateSearchRequest) ProtoMessage() {}
 
 func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[13]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1898,7 @@ func (x *EstimateSearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EstimateSearchRequest.ProtoReflect.Descriptor instead.
 func (*EstimateSearchRequest) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{13}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EstimateSearchRequest) GetDesiredName() string {
@@ -1274,7 +1942,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1954,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_hashfinder_v1_jobs_proto_msgTypes[14]
+	mi := &file_hashfinder_v1_jobs_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1967,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{14}
+	return file_hashfinder_v1_jobs_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Estimate) GetProbabilityPerCandidate() float64 {
@@ -1369,7 +2037,8 @@ var File_hashfinder_v1_jobs_proto protoreflect.FileDescriptor
 
 const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\n" +
-	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8d\t\n" +
+	"\x18hashfinder/v1/jobs.proto\x12\rhashfinder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xfa\n" +
+	"\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x04spec\x18\x02 \x01(\v2\x16.hashfinder.v1.JobSpecR\x04spec\x126\n" +
@@ -1391,10 +2060,16 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"expireTime\x12<\n" +
 	"\fstop_latency\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vstopLatency\x12#\n" +
 	"\rlast_sequence\x18\x0f \x01(\x03R\flastSequence\x12\x12\n" +
-	"\x04etag\x18\x10 \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\x10 \x01(\tR\x04etag\x129\n" +
+	"\n" +
+	"pause_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12B\n" +
+	"\x0fpaused_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x0epausedDuration\x122\n" +
+	"\aextends\x18\x13 \x01(\v2\x18.hashfinder.v1.ExtensionR\aextends\x12\x1f\n" +
+	"\vextended_by\x18\x14 \x01(\tR\n" +
+	"extendedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\v\n" +
@@ -1405,7 +2080,10 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\tEXHAUSTED\x10\x05\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x06\x12\r\n" +
-	"\tCANCELLED\x10\a\"\xc4\x01\n" +
+	"\tCANCELLED\x10\a\x12\v\n" +
+	"\aPAUSING\x10\b\x12\n" +
+	"\n" +
+	"\x06PAUSED\x10\t\"\xc4\x01\n" +
 	"\tEndReason\x12\x1a\n" +
 	"\x16END_REASON_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05FOUND\x10\x01\x12\x18\n" +
@@ -1415,7 +2093,12 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x13CANCELLED_BY_CLIENT\x10\x05\x12\x15\n" +
 	"\x11DEADLINE_EXCEEDED\x10\x06\x12\f\n" +
 	"\bORPHANED\x10\a\x12\f\n" +
-	"\bPOISONED\x10\b\"\xef\x01\n" +
+	"\bPOISONED\x10\b\"\xaa\x01\n" +
+	"\tExtension\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12/\n" +
+	"\x13candidates_searched\x18\x02 \x01(\x03R\x12candidatesSearched\x12#\n" +
+	"\rlast_sequence\x18\x03 \x01(\x03R\flastSequence\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xef\x01\n" +
 	"\aJobSpec\x12!\n" +
 	"\fdesired_name\x18\x01 \x01(\tR\vdesiredName\x124\n" +
 	"\x16ideal_hamming_distance\x18\x02 \x01(\x05R\x14idealHammingDistance\x12@\n" +
@@ -1461,18 +2144,62 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
 	"\x0fWatchJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xbe\x01\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x03R\rafterSequence\"\xfa\x01\n" +
 	"\x10WatchJobResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12&\n" +
 	"\x03hit\x18\x02 \x01(\v2\x12.hashfinder.v1.HitH\x00R\x03hit\x125\n" +
 	"\bprogress\x18\x03 \x01(\v2\x17.hashfinder.v1.ProgressH\x00R\bprogress\x12&\n" +
-	"\x03end\x18\x04 \x01(\v2\x12.hashfinder.v1.JobH\x00R\x03endB\a\n" +
+	"\x03end\x18\x04 \x01(\v2\x12.hashfinder.v1.JobH\x00R\x03end\x12:\n" +
+	"\bextended\x18\x05 \x01(\x0e2\x1c.hashfinder.v1.Job.EndReasonH\x00R\bextendedB\a\n" +
 	"\x05event\"&\n" +
 	"\x10CancelJobRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"%\n" +
+	"\x0fPauseJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"&\n" +
+	"\x10ResumeJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"t\n" +
+	"\x10ExtendJobRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x06budget\x18\x02 \x01(\v2\x15.hashfinder.v1.BudgetR\x06budget\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\":\n" +
 	"\x10DeleteJobRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\"p\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"(\n" +
+	"\x12GetJobAuditRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x91\x02\n" +
+	"\bJobAudit\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x124\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.hashfinder.v1.StateChangeR\achanges\x12'\n" +
+	"\x0fchanges_dropped\x18\x05 \x01(\x03R\x0echangesDropped\x122\n" +
+	"\battempts\x18\x06 \x03(\v2\x16.hashfinder.v1.AttemptR\battempts\x12)\n" +
+	"\x10attempts_dropped\x18\a \x01(\x03R\x0fattemptsDropped\"\xaa\x01\n" +
+	"\vStateChange\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.hashfinder.v1.Job.StateR\x05state\x12;\n" +
+	"\n" +
+	"end_reason\x18\x03 \x01(\x0e2\x1c.hashfinder.v1.Job.EndReasonR\tendReason\"\x97\x03\n" +
+	"\aAttempt\x12'\n" +
+	"\x0ffirst_candidate\x18\x01 \x01(\x03R\x0efirstCandidate\x12#\n" +
+	"\rend_candidate\x18\x02 \x01(\x03R\fendCandidate\x12\x16\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\x129\n" +
+	"\n" +
+	"begin_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x128\n" +
+	"\aoutcome\x18\x06 \x01(\x0e2\x1e.hashfinder.v1.Attempt.OutcomeR\aoutcome\"z\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aRUNNING\x10\x01\x12\r\n" +
+	"\tCOMMITTED\x10\x02\x12\t\n" +
+	"\x05STALE\x10\x03\x12\f\n" +
+	"\bRELEASED\x10\x04\x12\b\n" +
+	"\x04DIED\x10\x05\x12\v\n" +
+	"\aEXPIRED\x10\x06\x12\n" +
+	"\n" +
+	"\x06FENCED\x10\a\"p\n" +
 	"\x15EstimateSearchRequest\x12!\n" +
 	"\fdesired_name\x18\x01 \x01(\tR\vdesiredName\x124\n" +
 	"\x16ideal_hamming_distance\x18\x02 \x01(\x05R\x14idealHammingDistance\"\xc2\x03\n" +
@@ -1485,15 +2212,19 @@ const file_hashfinder_v1_jobs_proto_rawDesc = "" +
 	"\x15candidates_per_second\x18\x06 \x01(\x01R\x13candidatesPerSecond\x124\n" +
 	"\btime_p50\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeP50\x124\n" +
 	"\btime_p90\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeP90\x124\n" +
-	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\xff\x03\n" +
+	"\btime_p99\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeP992\x8e\x06\n" +
 	"\n" +
 	"JobService\x12@\n" +
 	"\tSubmitJob\x12\x1f.hashfinder.v1.SubmitJobRequest\x1a\x12.hashfinder.v1.Job\x12:\n" +
 	"\x06GetJob\x12\x1c.hashfinder.v1.GetJobRequest\x1a\x12.hashfinder.v1.Job\x12K\n" +
 	"\bListJobs\x12\x1e.hashfinder.v1.ListJobsRequest\x1a\x1f.hashfinder.v1.ListJobsResponse\x12M\n" +
 	"\bWatchJob\x12\x1e.hashfinder.v1.WatchJobRequest\x1a\x1f.hashfinder.v1.WatchJobResponse0\x01\x12@\n" +
-	"\tCancelJob\x12\x1f.hashfinder.v1.CancelJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
-	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12O\n" +
+	"\tCancelJob\x12\x1f.hashfinder.v1.CancelJobRequest\x1a\x12.hashfinder.v1.Job\x12>\n" +
+	"\bPauseJob\x12\x1e.hashfinder.v1.PauseJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
+	"\tResumeJob\x12\x1f.hashfinder.v1.ResumeJobRequest\x1a\x12.hashfinder.v1.Job\x12@\n" +
+	"\tExtendJob\x12\x1f.hashfinder.v1.ExtendJobRequest\x1a\x12.hashfinder.v1.Job\x12D\n" +
+	"\tDeleteJob\x12\x1f.hashfinder.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n" +
+	"\vGetJobAudit\x12!.hashfinder.v1.GetJobAuditRequest\x1a\x17.hashfinder.v1.JobAudit\x12O\n" +
 	"\x0eEstimateSearch\x12$.hashfinder.v1.EstimateSearchRequest\x1a\x17.hashfinder.v1.EstimateBCZAgithub.com/hashfinder/hashfinder/proto/hashfinder/v1;hashfinderv1b\x06proto3"
 
 var (
@@ -1508,78 +2239,109 @@ func file_hashfinder_v1_jobs_proto_rawDescGZIP() []byte {
 	return file_hashfinder_v1_jobs_proto_rawDescData
 }
 
-var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_hashfinder_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_hashfinder_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_hashfinder_v1_jobs_proto_goTypes = []any{
 	(Job_State)(0),                // 0: hashfinder.v1.Job.State
 	(Job_EndReason)(0),            // 1: hashfinder.v1.Job.EndReason
-	(*Job)(nil),                   // 2: hashfinder.v1.Job
-	(*JobSpec)(nil),               // 3: hashfinder.v1.JobSpec
-	(*Budget)(nil),                // 4: hashfinder.v1.Budget
-	(*Progress)(nil),              // 5: hashfinder.v1.Progress
-	(*Hit)(nil),                   // 6: hashfinder.v1.Hit
-	(*SubmitJobRequest)(nil),      // 7: hashfinder.v1.SubmitJobRequest
-	(*GetJobRequest)(nil),         // 8: hashfinder.v1.GetJobRequest
-	(*ListJobsRequest)(nil),       // 9: hashfinder.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),      // 10: hashfinder.v1.ListJobsResponse
-	(*WatchJobRequest)(nil),       // 11: hashfinder.v1.WatchJobRequest
-	(*WatchJobResponse)(nil),      // 12: hashfinder.v1.WatchJobResponse
-	(*CancelJobRequest)(nil),      // 13: hashfinder.v1.CancelJobRequest
-	(*DeleteJobRequest)(nil),      // 14: hashfinder.v1.DeleteJobRequest
-	(*EstimateSearchRequest)(nil), // 15: hashfinder.v1.EstimateSearchRequest
-	(*Estimate)(nil),              // 16: hashfinder.v1.Estimate
-	nil,                           // 17: hashfinder.v1.Job.LabelsEntry
-	(*status.Status)(nil),         // 18: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*emptypb.Empty)(nil),         // 21: google.protobuf.Empty
+	(Attempt_Outcome)(0),          // 2: hashfinder.v1.Attempt.Outcome
+	(*Job)(nil),                   // 3: hashfinder.v1.Job
+	(*Extension)(nil),             // 4: hashfinder.v1.Extension
+	(*JobSpec)(nil),               // 5: hashfinder.v1.JobSpec
+	(*Budget)(nil),                // 6: hashfinder.v1.Budget
+	(*Progress)(nil),              // 7: hashfinder.v1.Progress
+	(*Hit)(nil),                   // 8: hashfinder.v1.Hit
+	(*SubmitJobRequest)(nil),      // 9: hashfinder.v1.SubmitJobRequest
+	(*GetJobRequest)(nil),         // 10: hashfinder.v1.GetJobRequest
+	(*ListJobsRequest)(nil),       // 11: hashfinder.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),      // 12: hashfinder.v1.ListJobsResponse
+	(*WatchJobRequest)(nil),       // 13: hashfinder.v1.WatchJobRequest
+	(*WatchJobResponse)(nil),      // 14: hashfinder.v1.WatchJobResponse
+	(*CancelJobRequest)(nil),      // 15: hashfinder.v1.CancelJobRequest
+	(*PauseJobRequest)(nil),       // 16: hashfinder.v1.PauseJobRequest
+	(*ResumeJobRequest)(nil),      // 17: hashfinder.v1.ResumeJobRequest
+	(*ExtendJobRequest)(nil),      // 18: hashfinder.v1.ExtendJobRequest
+	(*DeleteJobRequest)(nil),      // 19: hashfinder.v1.DeleteJobRequest
+	(*GetJobAuditRequest)(nil),    // 20: hashfinder.v1.GetJobAuditRequest
+	(*JobAudit)(nil),              // 21: hashfinder.v1.JobAudit
+	(*StateChange)(nil),           // 22: hashfinder.v1.StateChange
+	(*Attempt)(nil),               // 23: hashfinder.v1.Attempt
+	(*EstimateSearchRequest)(nil), // 24: hashfinder.v1.EstimateSearchRequest
+	(*Estimate)(nil),              // 25: hashfinder.v1.Estimate
+	nil,                           // 26: hashfinder.v1.Job.LabelsEntry
+	(*status.Status)(nil),         // 27: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*emptypb.Empty)(nil),         // 30: google.protobuf.Empty
 }
 var file_hashfinder_v1_jobs_proto_depIdxs = []int32{
-	3,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
-	17, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
+	5,  // 0: hashfinder.v1.Job.spec:type_name -> hashfinder.v1.JobSpec
+	26, // 1: hashfinder.v1.Job.labels:type_name -> hashfinder.v1.Job.LabelsEntry
 	0,  // 2: hashfinder.v1.Job.state:type_name -> hashfinder.v1.Job.State
 	1,  // 3: hashfinder.v1.Job.end_reason:type_name -> hashfinder.v1.Job.EndReason
-	5,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
-	6,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
-	6,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
-	18, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
-	19, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	19, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
-	19, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
-	19, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
-	20, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
-	4,  // 13: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
-	20, // 14: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
-	20, // 15: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
-	20, // 16: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
-	20, // 17: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
-	2,  // 18: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
-	2,  // 19: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
-	6,  // 20: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
-	5,  // 21: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
-	2,  // 22: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
-	20, // 23: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
-	20, // 24: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
-	20, // 25: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
-	7,  // 26: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
-	8,  // 27: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
-	9,  // 28: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
-	11, // 29: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
-	13, // 30: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
-	14, // 31: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
-	15, // 32: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
-	2,  // 33: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
-	2,  // 34: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
-	10, // 35: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
-	12, // 36: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
-	2,  // 37: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
-	21, // 38: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
-	16, // 39: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	7,  // 4: hashfinder.v1.Job.progress:type_name -> hashfinder.v1.Progress
+	8,  // 5: hashfinder.v1.Job.best_hit:type_name -> hashfinder.v1.Hit
+	8,  // 6: hashfinder.v1.Job.answer:type_name -> hashfinder.v1.Hit
+	27, // 7: hashfinder.v1.Job.error:type_name -> google.rpc.Status
+	28, // 8: hashfinder.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	28, // 9: hashfinder.v1.Job.start_time:type_name -> google.protobuf.Timestamp
+	28, // 10: hashfinder.v1.Job.end_time:type_name -> google.protobuf.Timestamp
+	28, // 11: hashfinder.v1.Job.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 12: hashfinder.v1.Job.stop_latency:type_name -> google.protobuf.Duration
+	28, // 13: hashfinder.v1.Job.pause_time:type_name -> google.protobuf.Timestamp
+	29, // 14: hashfinder.v1.Job.paused_duration:type_name -> google.protobuf.Duration
+	4,  // 15: hashfinder.v1.Job.extends:type_name -> hashfinder.v1.Extension
+	29, // 16: hashfinder.v1.Extension.duration:type_name -> google.protobuf.Duration
+	6,  // 17: hashfinder.v1.JobSpec.budget:type_name -> hashfinder.v1.Budget
+	29, // 18: hashfinder.v1.Budget.max_duration:type_name -> google.protobuf.Duration
+	29, // 19: hashfinder.v1.Progress.eta_p50:type_name -> google.protobuf.Duration
+	29, // 20: hashfinder.v1.Progress.eta_p90:type_name -> google.protobuf.Duration
+	29, // 21: hashfinder.v1.Progress.eta_p99:type_name -> google.protobuf.Duration
+	3,  // 22: hashfinder.v1.SubmitJobRequest.job:type_name -> hashfinder.v1.Job
+	3,  // 23: hashfinder.v1.ListJobsResponse.jobs:type_name -> hashfinder.v1.Job
+	8,  // 24: hashfinder.v1.WatchJobResponse.hit:type_name -> hashfinder.v1.Hit
+	7,  // 25: hashfinder.v1.WatchJobResponse.progress:type_name -> hashfinder.v1.Progress
+	3,  // 26: hashfinder.v1.WatchJobResponse.end:type_name -> hashfinder.v1.Job
+	1,  // 27: hashfinder.v1.WatchJobResponse.extended:type_name -> hashfinder.v1.Job.EndReason
+	6,  // 28: hashfinder.v1.ExtendJobRequest.budget:type_name -> hashfinder.v1.Budget
+	22, // 29: hashfinder.v1.JobAudit.changes:type_name -> hashfinder.v1.StateChange
+	23, // 30: hashfinder.v1.JobAudit.attempts:type_name -> hashfinder.v1.Attempt
+	28, // 31: hashfinder.v1.StateChange.time:type_name -> google.protobuf.Timestamp
+	0,  // 32: hashfinder.v1.StateChange.state:type_name -> hashfinder.v1.Job.State
+	1,  // 33: hashfinder.v1.StateChange.end_reason:type_name -> hashfinder.v1.Job.EndReason
+	28, // 34: hashfinder.v1.Attempt.begin_time:type_name -> google.protobuf.Timestamp
+	28, // 35: hashfinder.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	2,  // 36: hashfinder.v1.Attempt.outcome:type_name -> hashfinder.v1.Attempt.Outcome
+	29, // 37: hashfinder.v1.Estimate.time_p50:type_name -> google.protobuf.Duration
+	29, // 38: hashfinder.v1.Estimate.time_p90:type_name -> google.protobuf.Duration
+	29, // 39: hashfinder.v1.Estimate.time_p99:type_name -> google.protobuf.Duration
+	9,  // 40: hashfinder.v1.JobService.SubmitJob:input_type -> hashfinder.v1.SubmitJobRequest
+	10, // 41: hashfinder.v1.JobService.GetJob:input_type -> hashfinder.v1.GetJobRequest
+	11, // 42: hashfinder.v1.JobService.ListJobs:input_type -> hashfinder.v1.ListJobsRequest
+	13, // 43: hashfinder.v1.JobService.WatchJob:input_type -> hashfinder.v1.WatchJobRequest
+	15, // 44: hashfinder.v1.JobService.CancelJob:input_type -> hashfinder.v1.CancelJobRequest
+	16, // 45: hashfinder.v1.JobService.PauseJob:input_type -> hashfinder.v1.PauseJobRequest
+	17, // 46: hashfinder.v1.JobService.ResumeJob:input_type -> hashfinder.v1.ResumeJobRequest
+	18, // 47: hashfinder.v1.JobService.ExtendJob:input_type -> hashfinder.v1.ExtendJobRequest
+	19, // 48: hashfinder.v1.JobService.DeleteJob:input_type -> hashfinder.v1.DeleteJobRequest
+	20, // 49: hashfinder.v1.JobService.GetJobAudit:input_type -> hashfinder.v1.GetJobAuditRequest
+	24, // 50: hashfinder.v1.JobService.EstimateSearch:input_type -> hashfinder.v1.EstimateSearchRequest
+	3,  // 51: hashfinder.v1.JobService.SubmitJob:output_type -> hashfinder.v1.Job
+	3,  // 52: hashfinder.v1.JobService.GetJob:output_type -> hashfinder.v1.Job
+	12, // 53: hashfinder.v1.JobService.ListJobs:output_type -> hashfinder.v1.ListJobsResponse
+	14, // 54: hashfinder.v1.JobService.WatchJob:output_type -> hashfinder.v1.WatchJobResponse
+	3,  // 55: hashfinder.v1.JobService.CancelJob:output_type -> hashfinder.v1.Job
+	3,  // 56: hashfinder.v1.JobService.PauseJob:output_type -> hashfinder.v1.Job
+	3,  // 57: hashfinder.v1.JobService.ResumeJob:output_type -> hashfinder.v1.Job
+	3,  // 58: hashfinder.v1.JobService.ExtendJob:output_type -> hashfinder.v1.Job
+	30, // 59: hashfinder.v1.JobService.DeleteJob:output_type -> google.protobuf.Empty
+	21, // 60: hashfinder.v1.JobService.GetJobAudit:output_type -> hashfinder.v1.JobAudit
+	25, // 61: hashfinder.v1.JobService.EstimateSearch:output_type -> hashfinder.v1.Estimate
+	51, // [51:62] is the sub-list for method output_type
+	40, // [40:51] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_hashfinder_v1_jobs_proto_init() }
@@ -1587,19 +2349,20 @@ func file_hashfinder_v1_jobs_proto_init() {
 	if File_hashfinder_v1_jobs_proto != nil {
 		return
 	}
-	file_hashfinder_v1_jobs_proto_msgTypes[2].OneofWrappers = []any{}
-	file_hashfinder_v1_jobs_proto_msgTypes[10].OneofWrappers = []any{
+	file_hashfinder_v1_jobs_proto_msgTypes[3].OneofWrappers = []any{}
+	file_hashfinder_v1_jobs_proto_msgTypes[11].OneofWrappers = []any{
 		(*WatchJobResponse_Hit)(nil),
 		(*WatchJobResponse_Progress)(nil),
 		(*WatchJobResponse_End)(nil),
+		(*WatchJobResponse_Extended)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashfinder_v1_jobs_proto_rawDesc), len(file_hashfinder_v1_jobs_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   16,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,7 +28,11 @@ const (
 	JobService_ListJobs_FullMethodName       = "/hashfinder.v1.JobService/ListJobs"
 	JobService_WatchJob_FullMethodName       = "/hashfinder.v1.JobService/WatchJob"
 	JobService_CancelJob_FullMethodName      = "/hashfinder.v1.JobService/CancelJob"
+	JobService_PauseJob_FullMethodName       = "/hashfinder.v1.JobService/PauseJob"
+	JobService_ResumeJob_FullMethodName      = "/hashfinder.v1.JobService/ResumeJob"
+	JobService_ExtendJob_FullMethodName      = "/hashfinder.v1.JobService/ExtendJob"
 	JobService_DeleteJob_FullMethodName      = "/hashfinder.v1.JobService/DeleteJob"
+	JobService_GetJobAudit_FullMethodName    = "/hashfinder.v1.JobService/GetJobAudit"
 	JobService_EstimateSearch_FullMethodName = "/hashfinder.v1.JobService/EstimateSearch"
 )
 
@@ -62,8 +66,32 @@ type JobServiceClient interface {
 	//
 	// FAILED_PRECONDITION: the job ended otherwise before.
 	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// PauseJob asks workers to leave a job alone until it is resumed, waits for up to a few seconds until nothing runs for
+	// it any more, and returns it as it then is: PAUSED, or still PAUSING. What was searched is kept; a job whose last
+	// piece was just being finished may still end. Pausing a paused job changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), is to stop (JOB_STOPPING), or lives only while it is watched
+	// (JOB_ATTACHED).
+	PauseJob(ctx context.Context, in *PauseJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// ResumeJob lets a job go on that is paused, or is to be, and returns it: PENDING or RUNNING, as it was. Resuming
+	// any other job that has not ended changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
+	ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*Job, error)
+	// ExtendJob makes a job that goes on where an exhausted one ended, within a larger budget, and starts it. The new job has
+	// that one's spec and labels, and begins with its hits and events; it searches only what that one has not, so that
+	// both together cover exactly the new budget. The exhausted job stays as it ended; only its extended_by is set. A job
+	// is extended once: extend the extension.
+	//
+	// FAILED_PRECONDITION: the job is not EXHAUSTED (reason JOB_NOT_EXHAUSTED), or it was extended (JOB_EXTENDED; the ErrorInfo
+	// has extended_by). INVALID_ARGUMENT: a budget is smaller than before, or not larger where it is used up, or more than
+	// the server allows, or the request_id was used for something else. RESOURCE_EXHAUSTED: as for SubmitJob.
+	ExtendJob(ctx context.Context, in *ExtendJobRequest, opts ...grpc.CallOption) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// GetJobAudit tells what has happened to a job: who submitted it, each state that it was in, and what became of each
+	// attempt to search a piece of it. NOT_FOUND: as for GetJob.
+	GetJobAudit(ctx context.Context, in *GetJobAuditRequest, opts ...grpc.CallOption) (*JobAudit, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
 	EstimateSearch(ctx context.Context, in *EstimateSearchRequest, opts ...grpc.CallOption) (*Estimate, error)
 }
@@ -135,10 +163,50 @@ func (c *jobServiceClient) CancelJob(ctx context.Context, in *CancelJobRequest, 
 	return out, nil
 }
 
+func (c *jobServiceClient) PauseJob(ctx context.Context, in *PauseJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_PauseJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *jobServiceClient) ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_ResumeJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *jobServiceClient) ExtendJob(ctx context.Context, in *ExtendJobRequest, opts ...grpc.CallOption) (*Job, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Job)
+	err := c.cc.Invoke(ctx, JobService_ExtendJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *jobServiceClient) DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(emptypb.Empty)
 	err := c.cc.Invoke(ctx, JobService_DeleteJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *jobServiceClient) GetJobAudit(ctx context.Context, in *GetJobAuditRequest, opts ...grpc.CallOption) (*JobAudit, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobAudit)
+	err := c.cc.Invoke(ctx, JobService_GetJobAudit_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +253,32 @@ type JobServiceServer interface {
 	//
 	// FAILED_PRECONDITION: the job ended otherwise before.
 	CancelJob(context.Context, *CancelJobRequest) (*Job, error)
+	// PauseJob asks workers to leave a job alone until it is resumed, waits for up to a few seconds until nothing runs for
+	// it any more, and returns it as it then is: PAUSED, or still PAUSING. What was searched is kept; a job whose last
+	// piece was just being finished may still end. Pausing a paused job changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), is to stop (JOB_STOPPING), or lives only while it is watched
+	// (JOB_ATTACHED).
+	PauseJob(context.Context, *PauseJobRequest) (*Job, error)
+	// ResumeJob lets a job go on that is paused, or is to be, and returns it: PENDING or RUNNING, as it was. Resuming
+	// any other job that has not ended changes nothing.
+	//
+	// FAILED_PRECONDITION: the job has ended (reason JOB_ENDED), or is to stop (JOB_STOPPING).
+	ResumeJob(context.Context, *ResumeJobRequest) (*Job, error)
+	// ExtendJob makes a job that goes on where an exhausted one ended, within a larger budget, and starts it. The new job has
+	// that one's spec and labels, and begins with its hits and events; it searches only what that one has not, so that
+	// both together cover exactly the new budget. The exhausted job stays as it ended; only its extended_by is set. A job
+	// is extended once: extend the extension.
+	//
+	// FAILED_PRECONDITION: the job is not EXHAUSTED (reason JOB_NOT_EXHAUSTED), or it was extended (JOB_EXTENDED; the ErrorInfo
+	// has extended_by). INVALID_ARGUMENT: a budget is smaller than before, or not larger where it is used up, or more than
+	// the server allows, or the request_id was used for something else. RESOURCE_EXHAUSTED: as for SubmitJob.
+	ExtendJob(context.Context, *ExtendJobRequest) (*Job, error)
 	// DeleteJob removes a job that has ended. FAILED_PRECONDITION: it has not. ABORTED: the etag does not match.
 	DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error)
+	// GetJobAudit tells what has happened to a job: who submitted it, each state that it was in, and what became of each
+	// attempt to search a piece of it. NOT_FOUND: as for GetJob.
+	GetJobAudit(context.Context, *GetJobAuditRequest) (*JobAudit, error)
 	// EstimateSearch tells how long a search can be expected to take. It starts nothing.
 	EstimateSearch(context.Context, *EstimateSearchRequest) (*Estimate, error)
 	mustEmbedUnimplementedJobServiceServer()
@@ -214,8 +306,20 @@ func (UnimplementedJobServiceServer) WatchJob(*WatchJobRequest, grpc.ServerStrea
 func (UnimplementedJobServiceServer) CancelJob(context.Context, *CancelJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelJob not implemented")
 }
+func (UnimplementedJobServiceServer) PauseJob(context.Context, *PauseJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseJob not implemented")
+}
+func (UnimplementedJobServiceServer) ResumeJob(context.Context, *ResumeJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeJob not implemented")
+}
+func (UnimplementedJobServiceServer) ExtendJob(context.Context, *ExtendJobRequest) (*Job, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExtendJob not implemented")
+}
 func (UnimplementedJobServiceServer) DeleteJob(context.Context, *DeleteJobRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteJob not implemented")
+}
+func (UnimplementedJobServiceServer) GetJobAudit(context.Context, *GetJobAuditRequest) (*JobAudit, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetJobAudit not implemented")
 }
 func (UnimplementedJobServiceServer) EstimateSearch(context.Context, *EstimateSearchRequest) (*Estimate, error) {
 	return nil, status.Error(codes.Unimplemented, "method EstimateSearch not implemented")
@@ -324,6 +428,60 @@ func _JobService_CancelJob_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _JobService_PauseJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).PauseJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_PauseJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).PauseJob(ctx, req.(*PauseJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _JobService_ResumeJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).ResumeJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_ResumeJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).ResumeJob(ctx, req.(*ResumeJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _JobService_ExtendJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).ExtendJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_ExtendJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).ExtendJob(ctx, req.(*ExtendJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _JobService_DeleteJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteJobRequest)
 	if err := dec(in); err != nil {
@@ -338,6 +496,24 @@ func _JobService_DeleteJob_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(JobServiceServer).DeleteJob(ctx, req.(*DeleteJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _JobService_GetJobAudit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetJobAuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).GetJobAudit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_GetJobAudit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).GetJobAudit(ctx, req.(*GetJobAuditRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -384,8 +560,24 @@ var JobService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _JobService_CancelJob_Handler,
 		},
 		{
+			MethodName: "PauseJob",
+			Handler:    _JobService_PauseJob_Handler,
+		},
+		{
+			MethodName: "ResumeJob",
+			Handler:    _JobService_ResumeJob_Handler,
+		},
+		{
+			MethodName: "ExtendJob",
+			Handler:    _JobService_ExtendJob_Handler,
+		},
+		{
 			MethodName: "DeleteJob",
 			Handler:    _JobService_DeleteJob_Handler,
+		},
+		{
+			MethodName: "GetJobAudit",
+			Handler:    _JobService_GetJobAudit_Handler,
 		},
 		{
 			MethodName: "EstimateSearch",
