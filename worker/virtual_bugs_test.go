@@ -23,7 +23,7 @@ var bugs = []struct {
   if not record`, New: `  redis.call('ZREM', leases, attempt)
   if not record`},
 		{Script: "prelude", Old: `  if not finished(lo, hi) and not held(lo) then`, New: `  if not finished(lo, hi) then`},
-		{Script: "commit", Old: `if not redis.call('ZSCORE', leases, attempt) then return {'lost'} end`, New: `if redis.call('HEXISTS', attempts, attempt) == 0 then return {'lost'} end`},
+		{Script: "commit", Old: `if not redis.call('ZSCORE', leases, attempt) then`, New: `if redis.call('HEXISTS', attempts, attempt) == 0 then`},
 	}}, []string{"I13"}, loseLease("commit")},
 	{tap.Bug{Name: "lost publish", Edits: []tap.Edit{
 		{Script: "prelude", Old: `    if #j.out > 0 then redis.call('PUBLISH'`, New: `    if false then redis.call('PUBLISH'`},
@@ -51,7 +51,7 @@ var bugs = []struct {
 		{Script: "prelude", Old: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 1)`, New: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 0) + 1`},
 	}}, []string{"tickets"}, nil},
 	{tap.Bug{Name: "retried script that is not idempotent", Edits: []tap.Edit{
-		{Script: "submit", Old: `if redis.call('EXISTS', j.key) == 1 then return {'created'} end`, New: ``},
+		{Script: "submit", Old: `if redis.call('EXISTS', j.key) == 1 then return {'created', unpack(redis.call('ZRANGE', tickets, 0, -1))} end`, New: ``},
 	}}, []string{"register", "I1", "I8"}, nil},
 }
 

@@ -152,6 +152,13 @@ func TestGoodHistories(t *testing.T) {
 			t.get("a", found)
 			t.cancel(history.Ended, nil)
 		},
+		"a commit that comes again": func(t *tape) {
+			t.submit("a", big)
+			t.claim("1", "t1", 0, 50)
+			t.call(history.Commit, "1", history.Done)
+			t.wait(time.Minute)
+			t.call(history.Commit, "1", history.Done)
+		},
 		"a job that a submit made without saying so": func(t *tape) {
 			spec := big
 			spec.Query = query + "a"

@@ -9,7 +9,13 @@ type attempt struct {
 	name   string
 	lo, hi uint64
 	claim  *operation // that was granted
+	commit *operation // that was done. Sent again, it is told the same, and counts no more.
 	calls  []*operation
+}
+
+// counts reports whether op is a call by which the attempt had a chunk.
+func (a *attempt) counts(op *operation) bool {
+	return op.outcome() == Held || op == a.commit
 }
 
 func (j *job) attempts() []*attempt {
@@ -25,6 +31,9 @@ func (j *job) attempts() []*attempt {
 		a.calls = append(a.calls, op)
 		if op.begin.Kind == Claim && op.outcome() == Granted && a.claim == nil {
 			a.claim, a.lo, a.hi = op, op.end.Lo, op.end.Hi
+		}
+		if op.begin.Kind == Commit && op.outcome() == Done && a.commit == nil {
+			a.commit = op
 		}
 	}
 	return all
@@ -45,18 +54,13 @@ func (h *History) checkFencing(o *Options) []Violation {
 		}
 		done := map[uint64]*operation{}
 		for _, a := range all {
-			if a.claim == nil {
+			if a.claim == nil || a.commit == nil {
 				continue
 			}
-			for _, op := range a.calls {
-				if op.begin.Kind != Commit || op.outcome() != Done {
-					continue
-				}
-				if first := done[a.lo]; first != nil {
-					found = append(found, j.violate(fmt.Sprintf("the chunk at %d was committed twice", a.lo), *first.end, *op.end))
-				}
-				done[a.lo] = op
+			if first := done[a.lo]; first != nil {
+				found = append(found, j.violate(fmt.Sprintf("the chunk at %d was committed twice", a.lo), *first.end, *a.commit.end))
 			}
+			done[a.lo] = a.commit
 		}
 	}
 	return found
@@ -67,7 +71,7 @@ func (h *History) checkFencing(o *Options) []Violation {
 func (j *job) zombie(a *attempt) *Violation {
 	var over *operation
 	for _, op := range a.calls {
-		if over != nil && op.begin.Time > over.returned() && (op.outcome() == Held || op.outcome() == Done && op.begin.Kind == Commit) {
+		if over != nil && op.begin.Time > over.returned() && a.counts(op) {
 			v := j.violate(fmt.Sprintf("attempt %s counted after it was over", a.name), append(over.events(), op.events()...)...)
 			return &v
 		}
@@ -85,8 +89,7 @@ func (h *History) expired(j *job, a *attempt, all []*attempt, o *Options) *Viola
 		return nil
 	}
 	for _, op := range a.calls {
-		counted := op.outcome() == Held || op.begin.Kind == Commit && op.outcome() == Done
-		if !counted {
+		if !a.counts(op) {
 			continue
 		}
 		// The last extension before this call, at the latest: a call without an answer may have been one, at any time.
