@@ -1,3 +1,5 @@
+// docker compose, in a module of its own because its dependencies disagree with those of the other tools:
+// go tool -modfile=.ci/compose.mod -n github.com/docker/compose/v2/cmd
 module github.com/hashfinder/hashfinder/ci/compose
 
 go 1.26

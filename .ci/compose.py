@@ -24,9 +24,9 @@ import grpc
 SCRATCH = pathlib.Path(sys.argv[1])
 GRPC, DASHBOARD = "127.0.0.1:50051", "http://127.0.0.1:8080/"
 LARGEST_IMAGE = 40_000_000
-PATIENCE = 60  # seconds that something may take before it has failed
+PATIENCE = 180  # seconds that something may take before it has failed
 MOST_HITS = 1_000_000  # the server's bound
-JOB_SECONDS = 15  # that the long job takes all workers when nothing disturbs it; what is done to it takes a third
+JOB_SECONDS = 12  # that the long job takes all workers when nothing disturbs it; what is done to it takes a third
 
 OURS = {**os.environ, "TAG": "ci", "COMPOSE_BAKE": "false"}
 SCHEMA = "hashfinder:{p0}:schema"
@@ -335,8 +335,8 @@ def redis_hangs():
 
 
 def redis_unhealthy():
-    """Redis that cannot read its file says why, and up says that it waits for Redis."""
-    compose("stop")
+    """The volume outlives the containers; Redis that cannot read its file there says why, and up says that it is Redis."""
+    compose("down")
     spoil = "echo spoilt >appendonlydir/appendonly.aof.manifest"
     compose("run", "--rm", "--no-deps", "--entrypoint", "sh", "redis", "-c", spoil)
     said = compose("up", "--detach", status=1)
@@ -473,12 +473,9 @@ def main():
         state, _, hits = watching.answer()
         check(state == pb.Job.CANCELLED and hits == want[2][: len(hits)], "its hits are not the first ones")
 
-    with step("all of it killed, then down and up again"):
+    with step("all of it killed"):
         for service in "worker", "api", "redis":
             crash(only(service))
-        compose("up", "--detach", "--wait")
-        first_is_kept()
-        compose("down")
         compose("up", "--detach", "--wait")
         first_is_kept()
 
