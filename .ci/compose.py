@@ -26,7 +26,8 @@ GRPC, DASHBOARD = "127.0.0.1:50051", "http://127.0.0.1:8080/"
 LARGEST_IMAGE = 40_000_000
 PATIENCE = 180  # seconds that something may take before it has failed
 MOST_HITS = 1_000_000  # the server's bound
-JOB_SECONDS = 12  # that the long job takes all workers when nothing disturbs it; what is done to it takes a third
+MOST_CANDIDATES = 1 << 50  # which nobody searches in a day
+JOB_SECONDS = 4  # that the first job takes
 
 OURS = {**os.environ, "TAG": "ci", "COMPOSE_BAKE": "false"}
 SCHEMA = "hashfinder:{p0}:schema"
@@ -99,19 +100,21 @@ def inspect(container):
     return facts
 
 
-def crash(container):
-    """Kills what runs in a container, and waits until the daemon has started it again.
+def crash(*names):
+    """Kills what runs in containers, and waits until the daemon has started them again.
 
-    docker kill would not do: the daemon takes that for a wish that it stays dead.
+    docker kill would not do: the daemon takes that for a wish that they stay dead.
     """
-    before = inspect(container)
-    os.kill(before["State"]["Pid"], signal.SIGKILL)
+    before = [inspect(name) for name in names]
+    for facts in before:
+        os.kill(facts["State"]["Pid"], signal.SIGKILL)
 
-    def again():
-        now = inspect(container)
-        return now["RestartCount"] > before["RestartCount"] and now["State"]["Running"]
+    def again(then):
+        now = inspect(then["Id"])
+        return now["RestartCount"] > then["RestartCount"] and now["State"]["Running"]
 
-    until("the container runs again", again)
+    for facts in before:
+        until("the container runs again", lambda: again(facts))
 
 
 def redis(*command):
@@ -136,12 +139,12 @@ def messages():
 
 def call(channel, method, request, reply, timeout=PATIENCE):
     make = channel.unary_unary(f"/{method}", type(request).SerializeToString, reply.FromString)
-    return make(request, timeout=timeout)
+    return make(request, timeout=timeout, wait_for_ready=True)
 
 
 def stream(channel, method, request, reply):
     make = channel.unary_stream(f"/{method}", type(request).SerializeToString, reply.FromString)
-    return make(request, timeout=10 * PATIENCE)
+    return make(request, timeout=10 * PATIENCE, wait_for_ready=True)
 
 
 class Stream(threading.Thread):
@@ -240,7 +243,7 @@ def table():
 
 
 def browse(screenshot):
-    """The dashboard, in a browser, lists both queues. The picture of it is kept if somebody wants it."""
+    """The dashboard, in a browser, lists the queues that have been used: of jobs, and of Find. The picture of it is kept if somebody wants it."""
     chromium = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={SCRATCH}/chromium",
                 "--virtual-time-budget=10000", "--window-size=1280,800")  # fmt: skip
     page = run(*chromium, "--dump-dom", DASHBOARD, env={"HOME": str(SCRATCH)})
@@ -389,53 +392,80 @@ def main():
         say(f"{found.secret} {found.hashed_name} {found.hamming_distance}")
         check((found.secret, found.hashed_name) == ("pO0G", "Sp0dOCTORuYUE/jHhX6sk5+8rvA="), "that is wrong")
 
-    with step("what the answer is, by hashfinder find in one process"):
-        name, distance = "hashfinder", 4
-        request = pb.EstimateSearchRequest(desired_name=name)
-        rate = until("the worker has told its rate", lambda: call(
-            channel, "hashfinder.v1.JobService/EstimateSearch", request, pb.Estimate).candidates_per_second)  # fmt: skip
-        candidates = int(rate * JOB_SECONDS)
-        want = (pb.Job.EXHAUSTED, pb.Job.CANDIDATES_EXHAUSTED, find(
-            name, "--show-inferior", str(distance), "--max-candidates", str(candidates), "--max-hits", str(MOST_HITS), status=3,
-        ))  # fmt: skip
-        say(f"{candidates} candidates at {rate / 1e6:.0f} M/s, {len(want[2])} hits")
-        check(len(want[2]) > 100, "those are too few to tell anything")
+    name = "hashfinder"
+    request = pb.EstimateSearchRequest(desired_name=name)
+    rate = until("the worker has told its rate", lambda: call(
+        channel, "hashfinder.v1.JobService/EstimateSearch", request, pb.Estimate).candidates_per_second)  # fmt: skip
+    # One candidate in 3e5 is within the first distance, one in 2e7 within the second.
+    distance, candidates = 4 if rate < 1e9 else 3, int(rate * JOB_SECONDS)
 
-    with step("the job, undisturbed"):
-        first = submit()
-        watching = watch(first)
-        until("it runs", lambda: watching.searched)
-        browse(os.environ.get("SCREENSHOT"))
-        check(watching.answer() == want, "the answer is another one")
+    def submit(candidates):
+        budget = pb.Budget(max_candidates=candidates, max_hits=MOST_HITS)
+        spec = pb.JobSpec(desired_name=name, interesting_hamming_distance=distance, budget=budget)
+        request = pb.SubmitJobRequest(job=pb.Job(spec=spec), request_id=str(uuid.uuid4()))
+        return call(channel, "hashfinder.v1.JobService/SubmitJob", request, pb.Job).name
+
+    def watch(name):
+        return Watch(channel, pb, name)
+
+    def find(*args, status):
+        """The hits that the image's program finds by itself, as bytes of messages."""
+        hits = []
+        command = hashfinder, "find", *args, "--output", "json", "--quiet"
+        for line in run(*command, status=status, timeout=10 * PATIENCE).splitlines():
+            hit = json.loads(line)
+            hits.append(pb.Hit(
+                index=int(hit["index"]), secret=base64.b64decode(hit["secret"]),
+                hashed_name=hit["hashed_name"], hamming_distance=hit["hamming_distance"],
+            ).SerializeToString(deterministic=True))  # fmt: skip
+        return hits
+
+    with step("a job, undisturbed, and the same search in one process"):
+        first = submit(candidates)
+        want = watch(first).answer()
+        state, reason, hits = want
+        check((state, reason) == (pb.Job.EXHAUSTED, pb.Job.CANDIDATES_EXHAUSTED), f"it ended {state} {reason}")
+        inferior = "--show-inferior", str(distance), "--max-candidates"
+        check(hits == find(name, *inferior, str(candidates), "--max-hits", str(MOST_HITS), status=3), "they differ")
+        check(len(hits) > 20, "those are too few hits to tell anything")
+        say(f"{candidates} candidates at {rate / 1e6:.0f} M/s, {len(hits)} hits, the same")
 
     def first_is_kept():
         check(watch(first).answer() == want, "the answer of a job that has ended is not what it was")
 
-    with step("the job again: workers scaled, one killed, Redis killed"):
-        watching = watch(submit())
+    with step("a job without an end: workers scaled, one killed, Redis killed"):
+        watching = watch(submit(MOST_CANDIDATES))
 
         def note(what):
             watching.going()
-            say(f"{watching.searched / candidates:4.0%} searched, {len(watching.hits):5} hits: {what}")
+            say(f"{watching.searched:12} candidates, {len(watching.hits):6} hits: {what}")
 
-        until("a tenth is searched", lambda: watching.going() and watching.searched > candidates / 10)
+        def goes_on():
+            seen = len(watching.hits)
+            until("the stream goes on", lambda: watching.going() and len(watching.hits) > seen)
+
+        goes_on()
         compose("up", "--detach", "--scale", "worker=3")
         check(len(containers("worker")) == 3, "there are not 3 workers")
         note("3 workers")
+        browse(os.environ.get("SCREENSHOT"))
+        note("the dashboard was looked at")
         crash(containers("worker")[0])
+        goes_on()
         note("a worker was killed, and runs again")
         first_is_kept()
 
         request = hash_name.HashNameRequest(desired_name=name, interesting_hamming_distance=distance)
         finding = Stream(channel, "hash_name.HashFinder/FindRange", request, hash_name.HashNameResponse)
         submitting = Submitter(channel, pb)
+
         until("jobs are acknowledged, hits stream", lambda: len(submitting.acknowledged) > 5 and finding.responses)
         note(f"Redis is killed; {len(submitting.acknowledged)} jobs acknowledged, {len(finding.responses)} hits of FindRange")
-        before = len(watching.hits), len(finding.responses), len(submitting.acknowledged)
         crash(only("redis"))
-        until("both streams go on, and jobs are acknowledged", lambda: watching.going() and finding.going() and all(
-            now > then for now, then in zip((len(watching.hits), len(finding.responses), len(submitting.acknowledged)), before)
-        ))  # fmt: skip
+        seen, submitted = len(finding.responses), len(submitting.acknowledged)
+        until("FindRange goes on", lambda: finding.going() and len(finding.responses) > seen)
+        until("jobs are acknowledged", lambda: len(submitting.acknowledged) > submitted)
+        goes_on()
         submitting.enough.set()
         submitting.join()
         note(f"Redis runs again; {len(submitting.acknowledged)} jobs acknowledged, {len(finding.responses)} hits of FindRange")
@@ -444,39 +474,43 @@ def main():
 
         compose("up", "--detach", "--scale", "worker=1")
         check(len(containers("worker")) == 1, "there is not 1 worker")
-        note("1 worker")
+        goes_on()
         finding.going()
+        note("1 worker")
         finding.call.cancel()
         finding.join()
-        check(watching.answer() == want, "the answer is another one")
-        say(f"the same answer; sequence numbers 1 to {watching.numbers[-1]} on one stream")
-        rows = [(base64.b64encode(h.secret).decode(), h.hashed_name, h.hamming_distance) for h in map(pb.Hit.FromString, want[2])]
-        found = [(r.secret, r.hashed_name, r.hamming_distance) for r in finding.responses]
-        check(found == rows[: len(found)], "FindRange found something else")
-        short = find("gopher", "--distance", "1", "--show-inferior", "2", status=0)
-        for job in submitting.acknowledged:
-            check(watch(job).answer() == (pb.Job.SUCCEEDED, pb.Job.FOUND, short), f"{job} has another answer")
-        say(f"FindRange: {len(found)} hits, the same; {len(submitting.acknowledged)} short jobs, none lost, the same answers; "
-            f"{submitting.refused} calls told to try again")  # fmt: skip
 
-    with step("a worker told to stop in the middle of a job"):
-        watching = watch(submit())
-        until("it runs", lambda: watching.searched)
         worker, begin = only("worker"), time.monotonic()
         compose("stop", "worker")
-        say(f"{time.monotonic() - begin:.1f} s")
+        note(f"the worker has ended, {time.monotonic() - begin:.1f} s after it was told to")
         check(inspect(worker)["State"]["ExitCode"] == 0, "it did not end by itself")
         expect(docker("logs", "--tail", "3", worker), "worker draining", "hashfinder has ended")
         compose("up", "--detach")
+        goes_on()
         request = pb.CancelJobRequest(name=watching.job)
-        call(channel, "hashfinder.v1.JobService/CancelJob", request, pb.Job)
-        state, _, hits = watching.answer()
-        check(state == pb.Job.CANCELLED and hits == want[2][: len(hits)], "its hits are not the first ones")
+        check(call(channel, "hashfinder.v1.JobService/CancelJob", request, pb.Job).state == pb.Job.CANCELLED, "it goes on")
+        _, _, hits = watching.answer()
+        check(watch(watching.job).answer() == watching.answer(), "the log has something else")
 
-    with step("all of it killed"):
-        for service in "worker", "api", "redis":
-            crash(only(service))
+    with step("what it streamed, and the same search in one process"):
+        check(hits == find(name, *inferior, str(MOST_CANDIDATES), "--max-hits", str(len(hits)), status=3), "they differ")
+        say(f"WatchJob: sequence numbers 1 to {watching.numbers[-1]} on one stream, {len(hits)} hits, the same")
+        rows = [(base64.b64encode(h.secret).decode(), h.hashed_name, h.hamming_distance) for h in map(pb.Hit.FromString, hits)]
+        found = [(r.secret, r.hashed_name, r.hamming_distance) for r in finding.responses]
+        check(found == rows[: len(found)], "FindRange found something else")
+        say(f"FindRange: {len(found)} hits on one stream, the same")
+        short = pb.Job.SUCCEEDED, pb.Job.FOUND, find("gopher", "--distance", "1", "--show-inferior", "2", status=0)
+        for job in submitting.acknowledged:
+            check(watch(job).answer() == short, f"{job} has another answer")
+        say(f"SubmitJob: none of {len(submitting.acknowledged)} lost, the same answers; told to try again {submitting.refused} times")
+
+    with step("all of it killed, in the middle of the first job again"):
+        watching = watch(submit(candidates))
+        until("it runs", lambda: watching.searched)
+        watching.going()
+        crash(only("worker"), only("api"), only("redis"))
         compose("up", "--detach", "--wait")
+        check(watch(watching.job).answer() == want, "the answer is another one")
         first_is_kept()
 
     with step("a backup, restored"):
