@@ -433,6 +433,9 @@ def main():
     def first_is_kept():
         check(watch(first).answer() == want, "the answer of a job that has ended is not what it was")
 
+    with step("the dashboard, in Chromium"):
+        browse(os.environ.get("SCREENSHOT"))
+
     with step("a job without an end: workers scaled, one killed, Redis killed"):
         watching = watch(submit(MOST_CANDIDATES))
 
@@ -448,8 +451,6 @@ def main():
         compose("up", "--detach", "--scale", "worker=3")
         check(len(containers("worker")) == 3, "there are not 3 workers")
         note("3 workers")
-        browse(os.environ.get("SCREENSHOT"))
-        note("the dashboard was looked at")
         crash(containers("worker")[0])
         goes_on()
         note("a worker was killed, and runs again")
