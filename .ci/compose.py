@@ -367,26 +367,6 @@ def main():
 
     channel = grpc.insecure_channel(GRPC)
 
-    def find(*args, status):
-        """The hits that the image's program finds by itself, as bytes of messages."""
-        hits = []
-        for line in run(hashfinder, "find", *args, "--output", "json", "--quiet", status=status, timeout=10 * PATIENCE).splitlines():
-            hit = json.loads(line)
-            hits.append(pb.Hit(
-                index=int(hit["index"]), secret=base64.b64decode(hit["secret"]),
-                hashed_name=hit["hashed_name"], hamming_distance=hit["hamming_distance"],
-            ).SerializeToString(deterministic=True))  # fmt: skip
-        return hits
-
-    def submit():
-        budget = pb.Budget(max_candidates=candidates, max_hits=MOST_HITS)
-        spec = pb.JobSpec(desired_name=name, interesting_hamming_distance=distance, budget=budget)
-        request = pb.SubmitJobRequest(job=pb.Job(spec=spec), request_id=str(uuid.uuid4()))
-        return call(channel, "hashfinder.v1.JobService/SubmitJob", request, pb.Job).name
-
-    def watch(name):
-        return Watch(channel, pb, name)
-
     with step("Find, through the published port"):
         found = call(channel, "hash_name.HashFinder/Find", hash_name.HashNameRequest(desired_name="doctor"), hash_name.HashNameResponse)
         say(f"{found.secret} {found.hashed_name} {found.hamming_distance}")
