@@ -10,6 +10,6 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /hashfinder /hashfinder
 # Asks the roles that the environment gives this process.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/hashfinder", "healthcheck"]
+HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=5 CMD ["/hashfinder", "healthcheck"]
 ENTRYPOINT ["/hashfinder"]
 CMD ["serve"]

@@ -17,6 +17,7 @@ const (
 	keyFleet   = pool + "fleet"   // hash: worker -> when it is dropped, slots, rate
 	keyTenants = pool + "tenants" // set: those that ever submitted a job
 	keyLeader  = pool + "leader"  // string: the process whose reconciler leads
+	keySchema  = pool + "schema"  // string: of which schema all of these are
 
 	keyReplicated = pool + "replicated" // counter: writes by which replicas confirm all before them
 

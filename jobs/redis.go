@@ -30,6 +30,9 @@ func OpenRedis(rawURL string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, errRedisURL
 	}
+	if u.Opaque != "" { // redis:6379 has the scheme redis and no host
+		return nil, errors.New("redis URL: it needs // after its scheme: redis://host:port")
+	}
 	if unix := u.Scheme == "unix"; unix && u.Host != "" || !unix && u.User == nil && strings.Contains(rawURL, "@") {
 		return nil, errRedisURL
 	}

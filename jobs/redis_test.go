@@ -73,6 +73,7 @@ func TestOpenRedisRefusesWithoutTellingThePassword(t *testing.T) {
 	for _, url := range []string{
 		"",
 		"example.com:6379",
+		"redis:6379",
 		"user:hunter2@example.com:6379",
 		"http://user:hunter2@example.com",
 		"redis+tls://user:hunter2@example.com",

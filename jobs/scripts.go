@@ -18,7 +18,7 @@ var luaFiles embed.FS
 type scripts struct {
 	submit, claim, renew, flush, commit, drain, release, cancel, pause, resume, reconcile, attend, remove *redis.Script
 
-	list, heartbeat, lead *redis.Script
+	list, heartbeat, lead, schema *redis.Script
 }
 
 func loadScripts() scripts {
@@ -36,7 +36,7 @@ func loadScripts() scripts {
 		submit: sweep("submit"), claim: sweep("claim"), renew: sweep("renew"), flush: sweep("flush"),
 		commit: sweep("commit"), drain: sweep("drain"), release: sweep("release"), cancel: sweep("cancel"),
 		pause: sweep("pause"), resume: sweep("resume"), reconcile: sweep("reconcile"), attend: sweep("attend"), remove: sweep("delete"),
-		list: alone("list"), heartbeat: alone("heartbeat"), lead: alone("lead"),
+		list: alone("list"), heartbeat: alone("heartbeat"), lead: alone("lead"), schema: alone("schema"),
 	}
 }
 

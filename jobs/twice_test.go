@@ -344,6 +344,7 @@ func TestEveryScriptMayRunTwice(t *testing.T) {
 				return nil
 			}
 		}},
+		{"schema", "of no data yet", func(_ *testing.T, b *bench) func(context.Context) error { return b.store.Join }},
 	}
 	covered := map[string]bool{"prelude": true}
 	for _, c := range cases {

@@ -63,7 +63,7 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 	defer workerClient.Close()
 
 	store, queue := jobs.NewStore(client).WithReplicas(cfg.replicas), jobs.NewQueue(client)
-	if err := waitForRedis(ctx, store, cfg.logger); err != nil {
+	if err := joinStore(ctx, store, cfg.logger); err != nil {
 		return err
 	}
 	relay := jobs.NewRelay(store, cfg.logger) //nolint:contextcheck // it ends by Close, after whoever uses it
@@ -136,13 +136,13 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 	return nil
 }
 
-// waitForRedis returns when Redis answers. Until then it says now and then what it waits for, rather than end and be
-// started again and again.
-func waitForRedis(ctx context.Context, store *jobs.Store, log *slog.Logger) error {
+// joinStore returns when Redis answers, with an error if its data are another version's. Until then it says now and then
+// what it waits for, rather than end and be started again and again.
+func joinStore(ctx context.Context, store *jobs.Store, log *slog.Logger) error {
 	var said time.Time
 	for {
-		ping, cancel := context.WithTimeout(ctx, redisRemind)
-		err := store.Ping(ping)
+		try, cancel := context.WithTimeout(ctx, redisRemind)
+		err := store.Join(try)
 		cancel()
 		switch {
 		case err == nil:
@@ -152,6 +152,8 @@ func waitForRedis(ctx context.Context, store *jobs.Store, log *slog.Logger) erro
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, jobs.ErrSchema):
+			return err
 		case time.Since(said) >= redisRemind:
 			said = time.Now()
 			log.Warn("waiting for the job store", "error", err)

@@ -6,9 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hashfinder/hashfinder/jobs"
@@ -38,8 +41,11 @@ type serveCmd struct {
 	LogLevel          string `default:"info" enum:"debug,info,warn,error" env:"HASHFINDER_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 
-// Validate refuses flags that contradict each other.
-func (c *serveCmd) Validate() error {
+// Validate refuses flags that contradict each other, and variables that are no flag's.
+func (c *serveCmd) Validate(command *kong.Context) error {
+	if err := checkEnvironment(command.Model, os.Environ()); err != nil {
+		return err
+	}
 	switch {
 	case c.Redis == "" && !slices.Contains(c.Roles, roleWorker):
 		return fmt.Errorf("--roles without worker needs --redis: nobody else can reach the embedded one")
@@ -130,6 +136,29 @@ func (c *serveCmd) Run(ctx context.Context, con *console) error {
 	err = runNode(ctx, cfg)
 	log.Info("hashfinder has ended")
 	return err
+}
+
+// checkEnvironment refuses a variable that looks like one of the program's and is none: misspelt, it would be silently
+// without effect.
+func checkEnvironment(app *kong.Application, environ []string) error {
+	known := map[string]bool{}
+	err := kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok {
+			for _, name := range flag.Envs {
+				known[name] = true
+			}
+		}
+		return next(nil)
+	})
+	if err != nil {
+		return err
+	}
+	for _, variable := range environ {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "HASHFINDER_") && !known[name] {
+			return fmt.Errorf("the environment variable %s is none of hashfinder's", name)
+		}
+	}
+	return nil
 }
 
 func (c *serveCmd) logger(stderr io.Writer) *slog.Logger {
