@@ -2,7 +2,11 @@
 
 package kernel
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+)
 
 const (
 	avx2Lanes = 8                    // candidates of a row, by the lowest bits of the index
@@ -108,6 +112,26 @@ func (h *avx2Hasher) setBlock(number uint64) {
 // even number.
 func (h *avx2Hasher) hash(row, pairs int, digests *[avx2Stretch]avx2Digests) {
 	h.compute(&h.words, &h.slow, &h.rows[row], &h.fresh, &digests[0], pairs)
+}
+
+// checkDigests checks a block of each length.
+func (k AVX2) checkDigests() error {
+	h := new(avx2Hasher)
+	var digests [avx2Stretch]avx2Digests
+	for n := avx2ShortestSecret; n <= maxSecretLen; n++ {
+		h.begin(n)
+		h.setBlock(1)
+		for row := 0; row < avx2Rows; row += avx2Stretch {
+			h.hash(row, avx2Stretch/2, &digests)
+			at := search.LengthStart(n) + avx2Block + uint64(row*avx2Lanes)
+			for i := range avx2Stretch * avx2Lanes {
+				if err := checkDigest(k, avx2Digest(&digests[i/avx2Lanes], i%avx2Lanes), at+uint64(i)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // avx2Digest returns the digest of a lane.

@@ -40,17 +40,16 @@ const avx512Hits = 1 << 20
 // Scan implements [Kernel].
 func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
 	p := avx512Pass{
-		pass:     pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()},
-		matchers: make([]avx512Matcher, len(queries)),
-		stop:     stop,
-		report:   report,
-		at:       lo,
-		reported: lo,
+		pass:      newPass(queries),
+		matchers:  make([]avx512Matcher, len(queries)),
+		matcherOf: make([]*matcher, len(queries)),
+		stop:      stop,
+		report:    report,
+		at:        lo,
+		reported:  lo,
 	}
-	for i, q := range queries {
-		m := newMatcher(i, q)
-		p.live = append(p.live, m)
-		p.matchers[i].begin(&m)
+	for i := range p.live {
+		p.matchers[i].begin(&p.live[i])
 	}
 	p.retire(lo)
 	for p.at < hi && len(p.live) > 0 && !stop.Load() {
@@ -82,6 +81,9 @@ type avx512Pass struct {
 	found []Hit
 	lanes [avx512Lanes]int
 	order []Hit // found in order
+	// matcherOf has the matchers in live by their queries' places while hits
+	// are handed on.
+	matcherOf []*matcher
 
 	stop         *atomic.Bool
 	report       Report
@@ -279,11 +281,15 @@ func (p *avx512Pass) hand(end uint64) {
 	hits := p.sort(p.vectors.plan.laneLow)
 	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
 		through := p.at + min(end-p.at, ReportEvery)
+		clear(p.matcherOf)
+		for i := range p.live {
+			p.matcherOf[p.live[i].query] = &p.live[i]
+		}
 		for len(hits) > 0 && hits[0].Index < through {
 			h := hits[0]
 			hits = hits[1:]
-			if i := p.find(h.Query); i >= 0 && h.Index < p.live[i].end {
-				p.hits = append(p.hits, p.live[i].hit(h.Index, h.Distance))
+			if m := p.matcherOf[h.Query]; m != nil && h.Index < m.end {
+				p.hits = append(p.hits, m.hit(h.Index, h.Distance))
 			}
 		}
 		last := p.lastEnd()
@@ -294,15 +300,6 @@ func (p *avx512Pass) hand(end uint64) {
 		p.at = through
 		p.flush()
 	}
-}
-
-// find returns the place in live of a query, or -1.
-func (p *avx512Pass) find(query int) int {
-	i, ok := slices.BinarySearchFunc(p.live, query, func(m matcher, query int) int { return cmp.Compare(m.query, query) })
-	if !ok {
-		return -1
-	}
-	return i
 }
 
 // size returns the number of candidates of a block.
@@ -343,9 +340,10 @@ type avx512Matcher struct {
 type avx512Filter uint8
 
 const (
-	avx512NoFilter   avx512Filter = iota
-	avx512BySequence              // three characters in a row
-	avx512ByFour5                 // four of five characters
+	avx512NoFilter    avx512Filter = iota
+	avx512BySequence6              // three characters in a row, that begin before the last vector of codes
+	avx512BySequence7              // three characters in a row
+	avx512ByFour5                  // four of five characters
 	avx512ByFour6
 	avx512ByFour7
 	avx512ByFour8
@@ -354,8 +352,10 @@ const (
 // begin makes the matcher for m.
 func (v *avx512Matcher) begin(m *matcher) {
 	switch {
+	case m.bound == 0 && (m.n >= 7 || m.n == 6 && m.class[5] != classPadding):
+		v.filter = avx512BySequence6
 	case m.bound == 0 && m.n >= 3:
-		v.filter = avx512BySequence
+		v.filter = avx512BySequence7
 	case m.bound >= 1 && m.bound <= 4 && m.n >= 4+m.bound:
 		v.filter = avx512ByFour5 + avx512Filter(m.bound) - 1
 	}
@@ -402,8 +402,10 @@ func (v *avx512Matcher) beginBlock(end uint64) {
 func (v *avx512Matcher) flag(h *avx512Hasher) {
 	digests, flags := &h.digests[0], &v.flags[0]
 	switch v.filter {
-	case avx512BySequence:
-		avx512Sequence(&v.sequence, digests, flags, avx512Batch)
+	case avx512BySequence6:
+		avx512Sequence6(&v.sequence, digests, flags, avx512Batch)
+	case avx512BySequence7:
+		avx512Sequence7(&v.sequence, digests, flags, avx512Batch)
 	case avx512ByFour5:
 		avx512Filter5(&v.tables[0], v.begins, digests, flags, avx512Batch)
 	case avx512ByFour6:

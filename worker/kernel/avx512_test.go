@@ -63,6 +63,27 @@ func checkBatch(t *testing.T, h *avx512Hasher, at uint64) {
 	}
 }
 
+// TestSelfTestFindsWrongDigests holds that the self-test looks at every plan,
+// those too that only long searches use.
+func TestSelfTestFindsWrongDigests(t *testing.T) {
+	requireAVX512(t)
+	for n := range avx512Plans {
+		for i := range avx512Plans[n] {
+			plan := &avx512Plans[n][i]
+			hash := plan.hash
+			plan.hash = func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][avx512Lanes]uint32, count int) {
+				hash(table, change, rows, fresh, digests, count)
+				digests[4][3] ^= 1 << 7
+			}
+			err := SelfTest(AVX512{})
+			plan.hash = hash
+			if err == nil {
+				t.Errorf("SelfTest found no fault in plan %d for %d bytes", i, n)
+			}
+		}
+	}
+}
+
 // TestAVX512Twin compares with the generic kernel in ranges of one to three
 // blocks, with names for each way to match.
 func TestAVX512Twin(t *testing.T) {

@@ -16,10 +16,10 @@ func avx512Step3x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash3x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants3x16 writes what is in the table for every step.
 //
@@ -33,10 +33,10 @@ func avx512Step3x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash3x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash3x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash3x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants4x20 writes what is in the table for every step.
 //
@@ -50,10 +50,10 @@ func avx512Step4x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash4x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants4x16 writes what is in the table for every step.
 //
@@ -67,10 +67,10 @@ func avx512Step4x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash4x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash4x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash4x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants5x20 writes what is in the table for every step.
 //
@@ -84,10 +84,10 @@ func avx512Step5x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash5x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants5x16 writes what is in the table for every step.
 //
@@ -101,10 +101,10 @@ func avx512Step5x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash5x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash5x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash5x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants6x20 writes what is in the table for every step.
 //
@@ -118,10 +118,10 @@ func avx512Step6x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash6x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants6x16 writes what is in the table for every step.
 //
@@ -135,10 +135,10 @@ func avx512Step6x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash6x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash6x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash6x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants7x20 writes what is in the table for every step.
 //
@@ -152,10 +152,10 @@ func avx512Step7x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash7x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants7x16 writes what is in the table for every step.
 //
@@ -169,10 +169,10 @@ func avx512Step7x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash7x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash7x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash7x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants8x20 writes what is in the table for every step.
 //
@@ -186,10 +186,10 @@ func avx512Step8x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash8x20 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Constants8x16 writes what is in the table for every step.
 //
@@ -203,10 +203,10 @@ func avx512Step8x16(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 
 // avx512Hash8x16 computes a vector of digests for each of count rows.
 // What the step changes in rows is in change; fresh is room for the changed words.
-// count is a multiple of 2, and not 0.
+// count is a multiple of 4, and not 0.
 //
 //go:noescape
-func avx512Hash8x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][16]uint32, count int)
+func avx512Hash8x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
 // avx512Rows makes rows from raw: each word xor change[0], plus change[1].
 //

@@ -2,7 +2,11 @@
 
 package kernel
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+)
 
 // The sizes that the generated functions have been made with.
 const (
@@ -26,7 +30,7 @@ type avx512Plan struct {
 
 	constants func(table *[96][avx512Lanes]uint32)
 	step      func(table *[96][avx512Lanes]uint32, lanes *[80][avx512Lanes]uint32, slow *[80]uint32)
-	hash      func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[2][32]uint32, digests *[5][avx512Lanes]uint32, count int)
+	hash      func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][avx512Lanes]uint32, count int)
 }
 
 // rowWord is a word of the message schedule as far as it is the same in all
@@ -47,7 +51,7 @@ type avx512Hasher struct {
 	lanes   [80][avx512Lanes]uint32 // the message schedules of the lanes' bits alone
 	digests [avx512Batch][5][avx512Lanes]uint32
 	change  [2][32]uint32
-	fresh   [2][32]uint32
+	fresh   [4][32]uint32
 	static  [2][64]uint32
 
 	plan      *avx512Plan
@@ -131,6 +135,31 @@ func (h *avx512Hasher) step(number uint64) {
 // hash computes the digests of a batch of the step's vectors.
 func (h *avx512Hasher) hash(vector int) {
 	h.plan.hash(&h.table, &h.change, &h.rows[vector], &h.fresh, &h.digests[0], avx512Batch)
+}
+
+// checkDigests checks a step of every plan.
+func (k AVX512) checkDigests() error {
+	h := new(avx512Hasher)
+	for n := range avx512Plans {
+		for i := range avx512Plans[n] {
+			plan := &avx512Plans[n][i]
+			h.begin(n, plan)
+			h.block(plan.size())
+			step := plan.stepCount() - 2
+			h.step(step)
+			for v := 0; v < avx512Vectors; v += avx512Batch {
+				h.hash(v)
+				at := search.LengthStart(n) + plan.size() + step<<avx512StepLow + uint64(v)
+				for i := range avx512Batch * avx512Lanes {
+					vector, lane := i/avx512Lanes, i%avx512Lanes
+					if err := checkDigest(k, h.digest(vector, lane), at+uint64(lane)<<plan.laneLow+uint64(vector)); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // digest returns the digest of a vector of the last batch.

@@ -4,37 +4,44 @@
 
 package kernel
 
-// avx512Sequence flags the digests whose hashed names may have the name's first three characters in a row.
-// tables is for the vectors 0 to 3 and 4 to 6 of codes, and for the padding.
-// It sets bit i of a vector's flags for lane i. count is not 0.
+// avx512Sequence6 flags the digests whose hashed names may have the name's first three characters in a row, among
+// the first 24. tables is for the first half of the vectors of codes, for the second, and for the padding.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
 //
 //go:noescape
-func avx512Sequence(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+func avx512Sequence6(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+
+// avx512Sequence7 flags the digests whose hashed names may have the name's first three characters in a row, among
+// the first 28. tables is for the first half of the vectors of codes, for the second, and for the padding.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
+//
+//go:noescape
+func avx512Sequence7(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
 
 // avx512Filter5 flags the digests whose hashed names match 4 of the name's first 5 characters.
 // begins has the places where the name can stand, bit 8b+w for character 4w+b.
-// It sets bit i of a vector's flags for lane i. count is not 0.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
 //
 //go:noescape
 func avx512Filter5(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)
 
 // avx512Filter6 flags the digests whose hashed names match 4 of the name's first 6 characters.
 // begins has the places where the name can stand, bit 8b+w for character 4w+b.
-// It sets bit i of a vector's flags for lane i. count is not 0.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
 //
 //go:noescape
 func avx512Filter6(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)
 
 // avx512Filter7 flags the digests whose hashed names match 4 of the name's first 7 characters.
 // begins has the places where the name can stand, bit 8b+w for character 4w+b.
-// It sets bit i of a vector's flags for lane i. count is not 0.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
 //
 //go:noescape
 func avx512Filter7(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)
 
 // avx512Filter8 flags the digests whose hashed names match 4 of the name's first 8 characters.
 // begins has the places where the name can stand, bit 8b+w for character 4w+b.
-// It sets bit i of a vector's flags for lane i. count is not 0.
+// It sets bit i of a vector's flags for lane i. count is even, and not 0.
 //
 //go:noescape
 func avx512Filter8(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)

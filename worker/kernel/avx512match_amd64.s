@@ -556,9 +556,108 @@ DATA avx512Bits<>+8(SB)/4, $0xf0f0f0f0
 DATA avx512Bits<>+12(SB)/4, $0x09090909
 GLOBL avx512Bits<>(SB), RODATA|NOPTR, $16
 
-// func avx512Sequence(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+// func avx512Sequence6(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Sequence(SB), NOSPLIT, $0-32
+TEXT ·avx512Sequence6(SB), NOSPLIT, $0-32
+	MOVQ         tables+0(FP), AX
+	MOVQ         digests+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VMOVDQU32    (AX), Z0
+	VMOVDQU32    64(AX), Z1
+	VPBROADCASTD avx512Bits<>+12(SB), Z2
+	MOVQ         $0x7777777777777777, AX
+	KMOVQ        AX, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
+
+vectors:
+	VMOVDQU32      (CX), Z5
+	VMOVDQU32      320(CX), Z12
+	VMOVDQU32      64(CX), Z6
+	VMOVDQU32      384(CX), Z13
+	VMOVDQU32      128(CX), Z7
+	VMOVDQU32      448(CX), Z14
+	VMOVDQU32      192(CX), Z8
+	VMOVDQU32      512(CX), Z15
+	VMOVDQU32      256(CX), Z9
+	VMOVDQU32      576(CX), Z16
+	VPSLLD         $0x10, Z9, Z10
+	VPSLLD         $0x10, Z16, Z17
+	VPMULTISHIFTQB Z5, Z3, Z11
+	VPMULTISHIFTQB Z12, Z3, Z18
+	VPSHLDD        $0x18, Z6, Z5, Z5
+	VPSHLDD        $0x18, Z13, Z12, Z12
+	VPMULTISHIFTQB Z5, Z3, Z5
+	VPMULTISHIFTQB Z12, Z3, Z12
+	VPSHLDD        $0x10, Z7, Z6, Z6
+	VPSHLDD        $0x10, Z14, Z13, Z13
+	VPMULTISHIFTQB Z6, Z3, Z6
+	VPMULTISHIFTQB Z13, Z3, Z13
+	VPMULTISHIFTQB Z7, Z4, Z7
+	VPMULTISHIFTQB Z14, Z4, Z19
+	VPMULTISHIFTQB Z8, Z3, Z14
+	VPMULTISHIFTQB Z15, Z3, Z20
+	VPSHLDD        $0x18, Z9, Z8, Z8
+	VPSHLDD        $0x18, Z16, Z15, Z9
+	VPMULTISHIFTQB Z8, Z3, Z8
+	VPMULTISHIFTQB Z9, Z3, Z9
+	VPMULTISHIFTQB Z10, Z3, Z10
+	VPMULTISHIFTQB Z17, Z3, Z10
+	VPERMB         Z0, Z11, Z10
+	VPERMB         Z0, Z18, Z15
+	VPERMB         Z1, Z7, Z11
+	VPERMB         Z1, Z19, Z16
+	VPORD          Z11, Z10, Z10
+	VPORD          Z16, Z15, Z15
+	VPERMB         Z0, Z5, Z5
+	VPERMB         Z0, Z12, Z11
+	VPERMB         Z1, Z14, Z12
+	VPERMB         Z1, Z20, Z14
+	VPORD          Z12, Z5, Z5
+	VPORD          Z14, Z11, Z11
+	VPERMB         Z0, Z6, Z6
+	VPERMB         Z0, Z13, Z12
+	VPERMB         Z1, Z8, Z8
+	VPERMB         Z1, Z9, Z9
+	VPORD          Z8, Z6, Z6
+	VPORD          Z9, Z12, Z12
+	VPERMB         Z0, Z7, Z7
+	VPERMB         Z0, Z19, Z13
+	VPSHRDD        $0x09, Z5, Z10, Z8
+	VPSHRDD        $0x09, Z11, Z15, Z14
+	VPSHRDD        $0x12, Z5, Z10, Z9
+	VPSHRDD        $0x12, Z11, Z15, Z16
+	VPTERNLOGD     $0x80, Z9, Z8, Z10
+	VPTERNLOGD     $0x80, Z16, Z14, Z15
+	VPSHRDD        $0x09, Z6, Z5, Z8
+	VPSHRDD        $0x09, Z12, Z11, Z14
+	VPSHRDD        $0x12, Z6, Z5, Z9
+	VPSHRDD        $0x12, Z12, Z11, Z16
+	VPTERNLOGD     $0x80, Z9, Z8, Z5
+	VPTERNLOGD     $0x80, Z16, Z14, Z11
+	VPSHRDD        $0x09, Z7, Z6, Z8
+	VPSHRDD        $0x09, Z13, Z12, Z9
+	VPSHRDD        $0x12, Z7, Z6, Z7
+	VPSHRDD        $0x12, Z13, Z12, Z13
+	VPTERNLOGD     $0x80, Z7, Z8, Z6
+	VPTERNLOGD     $0x80, Z13, Z9, Z12
+	VPTERNLOGD     $0xfe, Z6, Z5, Z10
+	VPTERNLOGD     $0xfe, Z12, Z11, Z15
+	VPTESTMD       Z2, Z10, K1
+	VPTESTMD       Z2, Z15, K2
+	KMOVW          K1, (DX)
+	KMOVW          K2, 2(DX)
+	ADDQ           $+640, CX
+	ADDQ           $+4, DX
+	SUBQ           $+2, BX
+	JNZ            vectors
+	VZEROUPPER
+	RET
+
+// func avx512Sequence7(tables *[3][64]byte, digests *[5][16]uint32, flags *uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Sequence7(SB), NOSPLIT, $0-32
 	MOVQ         tables+0(FP), AX
 	MOVQ         digests+8(FP), CX
 	MOVQ         flags+16(FP), DX
@@ -573,52 +672,96 @@ TEXT ·avx512Sequence(SB), NOSPLIT, $0-32
 
 vectors:
 	VMOVDQU32      (CX), Z5
+	VMOVDQU32      320(CX), Z12
 	VMOVDQU32      64(CX), Z6
+	VMOVDQU32      384(CX), Z13
 	VMOVDQU32      128(CX), Z7
+	VMOVDQU32      448(CX), Z14
 	VMOVDQU32      192(CX), Z8
+	VMOVDQU32      512(CX), Z15
 	VMOVDQU32      256(CX), Z9
+	VMOVDQU32      576(CX), Z16
 	VPSLLD         $0x10, Z9, Z10
+	VPSLLD         $0x10, Z16, Z17
 	VPMULTISHIFTQB Z5, Z3, Z11
+	VPMULTISHIFTQB Z12, Z3, Z18
 	VPSHLDD        $0x18, Z6, Z5, Z5
+	VPSHLDD        $0x18, Z13, Z12, Z12
 	VPMULTISHIFTQB Z5, Z3, Z5
+	VPMULTISHIFTQB Z12, Z3, Z12
 	VPSHLDD        $0x10, Z7, Z6, Z6
+	VPSHLDD        $0x10, Z14, Z13, Z13
 	VPMULTISHIFTQB Z6, Z3, Z6
+	VPMULTISHIFTQB Z13, Z3, Z13
 	VPMULTISHIFTQB Z7, Z4, Z7
-	VPMULTISHIFTQB Z8, Z3, Z12
+	VPMULTISHIFTQB Z14, Z4, Z19
+	VPMULTISHIFTQB Z8, Z3, Z14
+	VPMULTISHIFTQB Z15, Z3, Z20
 	VPSHLDD        $0x18, Z9, Z8, Z8
+	VPSHLDD        $0x18, Z16, Z15, Z9
 	VPMULTISHIFTQB Z8, Z3, Z8
-	VPMULTISHIFTQB Z10, Z3, Z9
-	VPERMB         Z0, Z11, Z10
-	VPERMB         Z1, Z12, Z11
-	VPORD          Z11, Z10, Z10
+	VPMULTISHIFTQB Z9, Z3, Z9
+	VPMULTISHIFTQB Z10, Z3, Z10
+	VPMULTISHIFTQB Z17, Z3, Z15
+	VPERMB         Z0, Z11, Z11
+	VPERMB         Z0, Z18, Z17
+	VPERMB         Z1, Z14, Z16
+	VPERMB         Z1, Z20, Z18
+	VPORD          Z16, Z11, Z11
+	VPORD          Z18, Z17, Z17
 	VPERMB         Z0, Z5, Z5
+	VPERMB         Z0, Z12, Z12
 	VPERMB         Z1, Z8, Z8
+	VPERMB         Z1, Z9, Z9
 	VPORD          Z8, Z5, Z5
+	VPORD          Z9, Z12, Z12
 	VPERMB         Z0, Z6, Z6
+	VPERMB         Z0, Z13, Z9
 	VMOVDQU32      128(AX), Z8
-	VPERMB         Z1, Z9, K1, Z8
+	VMOVDQU32      128(AX), Z13
+	VPERMB         Z1, Z10, K1, Z8
+	VPERMB         Z1, Z15, K1, Z13
 	VPORD          Z8, Z6, Z6
+	VPORD          Z13, Z9, Z9
 	VPERMB         Z0, Z7, Z7
-	VPERMB         Z0, Z12, Z8
-	VPSHRDD        $0x09, Z5, Z10, Z9
-	VPSHRDD        $0x12, Z5, Z10, Z11
-	VPTERNLOGD     $0x80, Z11, Z9, Z10
-	VPSHRDD        $0x09, Z6, Z5, Z9
-	VPSHRDD        $0x12, Z6, Z5, Z11
-	VPTERNLOGD     $0x80, Z11, Z9, Z5
-	VPSHRDD        $0x09, Z7, Z6, Z9
-	VPSHRDD        $0x12, Z7, Z6, Z11
-	VPTERNLOGD     $0x80, Z11, Z9, Z6
-	VPSHRDD        $0x09, Z8, Z7, Z9
-	VPSHRDD        $0x12, Z8, Z7, Z8
-	VPTERNLOGD     $0x80, Z8, Z9, Z7
-	VPTERNLOGD     $0xfe, Z6, Z5, Z10
-	VPORD          Z7, Z10, Z10
-	VPTESTMD       Z2, Z10, K2
+	VPERMB         Z0, Z19, Z8
+	VPERMB         Z0, Z14, Z10
+	VPERMB         Z0, Z20, Z15
+	VPSHRDD        $0x09, Z5, Z11, Z13
+	VPSHRDD        $0x09, Z12, Z17, Z16
+	VPSHRDD        $0x12, Z5, Z11, Z14
+	VPSHRDD        $0x12, Z12, Z17, Z18
+	VPTERNLOGD     $0x80, Z14, Z13, Z11
+	VPTERNLOGD     $0x80, Z18, Z16, Z17
+	VPSHRDD        $0x09, Z6, Z5, Z13
+	VPSHRDD        $0x09, Z9, Z12, Z16
+	VPSHRDD        $0x12, Z6, Z5, Z14
+	VPSHRDD        $0x12, Z9, Z12, Z18
+	VPTERNLOGD     $0x80, Z14, Z13, Z5
+	VPTERNLOGD     $0x80, Z18, Z16, Z12
+	VPSHRDD        $0x09, Z7, Z6, Z13
+	VPSHRDD        $0x09, Z8, Z9, Z16
+	VPSHRDD        $0x12, Z7, Z6, Z14
+	VPSHRDD        $0x12, Z8, Z9, Z18
+	VPTERNLOGD     $0x80, Z14, Z13, Z6
+	VPTERNLOGD     $0x80, Z18, Z16, Z9
+	VPSHRDD        $0x09, Z10, Z7, Z13
+	VPSHRDD        $0x09, Z15, Z8, Z14
+	VPSHRDD        $0x12, Z10, Z7, Z10
+	VPSHRDD        $0x12, Z15, Z8, Z15
+	VPTERNLOGD     $0x80, Z10, Z13, Z7
+	VPTERNLOGD     $0x80, Z15, Z14, Z8
+	VPTERNLOGD     $0xfe, Z6, Z5, Z11
+	VPTERNLOGD     $0xfe, Z9, Z12, Z17
+	VPORD          Z7, Z11, Z11
+	VPORD          Z8, Z17, Z17
+	VPTESTMD       Z2, Z11, K2
+	VPTESTMD       Z2, Z17, K3
 	KMOVW          K2, (DX)
-	ADDQ           $+320, CX
-	ADDQ           $+2, DX
-	DECQ           BX
+	KMOVW          K3, 2(DX)
+	ADDQ           $+640, CX
+	ADDQ           $+4, DX
+	SUBQ           $+2, BX
 	JNZ            vectors
 	VZEROUPPER
 	RET
@@ -639,92 +782,146 @@ TEXT ·avx512Filter5(SB), NOSPLIT, $0-40
 
 vectors:
 	VMOVDQU32           (CX), Z3
+	VMOVDQU32           320(CX), Z10
 	VMOVDQU32           64(CX), Z4
+	VMOVDQU32           384(CX), Z11
 	VMOVDQU32           128(CX), Z5
+	VMOVDQU32           448(CX), Z12
 	VMOVDQU32           192(CX), Z6
+	VMOVDQU32           512(CX), Z13
 	VMOVDQU32           256(CX), Z7
+	VMOVDQU32           576(CX), Z14
 	VPSLLD              $0x10, Z7, Z8
+	VPSLLD              $0x10, Z14, Z15
 	VPMULTISHIFTQB      Z3, Z1, Z9
+	VPMULTISHIFTQB      Z10, Z1, Z16
 	VPSHLDD             $0x18, Z4, Z3, Z3
+	VPSHLDD             $0x18, Z11, Z10, Z10
 	VPMULTISHIFTQB      Z3, Z1, Z3
+	VPMULTISHIFTQB      Z10, Z1, Z10
 	VPSHLDD             $0x10, Z5, Z4, Z4
+	VPSHLDD             $0x10, Z12, Z11, Z11
 	VPMULTISHIFTQB      Z4, Z1, Z4
+	VPMULTISHIFTQB      Z11, Z1, Z11
 	VPMULTISHIFTQB      Z5, Z2, Z5
-	VPMULTISHIFTQB      Z6, Z1, Z10
+	VPMULTISHIFTQB      Z12, Z2, Z17
+	VPMULTISHIFTQB      Z6, Z1, Z12
+	VPMULTISHIFTQB      Z13, Z1, Z18
 	VPSHLDD             $0x18, Z7, Z6, Z6
+	VPSHLDD             $0x18, Z14, Z13, Z7
 	VPMULTISHIFTQB      Z6, Z1, Z6
-	VPMULTISHIFTQB      Z8, Z1, Z7
-	VPERMB              (AX), Z9, Z8
+	VPMULTISHIFTQB      Z7, Z1, Z7
+	VPMULTISHIFTQB      Z8, Z1, Z8
+	VPMULTISHIFTQB      Z15, Z1, Z13
+	VPERMB              (AX), Z9, Z9
+	VPERMB              (AX), Z16, Z14
 	VPERMB              64(AX), Z3, Z3
+	VPERMB              64(AX), Z10, Z10
 	VPERMB              128(AX), Z4, Z4
+	VPERMB              128(AX), Z11, Z11
 	VPERMB              192(AX), Z5, Z5
-	VPERMB              256(AX), Z10, Z9
+	VPERMB              192(AX), Z17, Z15
+	VPERMB              256(AX), Z12, Z12
+	VPERMB              256(AX), Z18, Z16
 	VPERMB              320(AX), Z6, Z6
-	VMOVDQU32           448(AX), Z10
-	VPERMB              384(AX), Z7, K1, Z10
-	VMOVDQA32           Z3, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z8, Z7
-	VMOVDQA32           Z4, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z3, Z11
-	VMOVDQA32           Z5, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z4, Z3
-	VMOVDQA32           Z9, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z5, Z4
-	VMOVDQA32           Z6, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z5
-	VMOVDQA32           Z10, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z6, Z9
-	VPBROADCASTD        avx512Bits<>+0(SB), Z6
-	VPANDND             Z10, Z6, Z6
-	VPANDD.BCST         avx512Bits<>+0(SB), Z8, Z8
-	VMOVDQA32           Z3, Z10
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z7, Z10
-	VMOVDQA32           Z4, Z12
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z11, Z12
-	VMOVDQA32           Z5, Z13
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z13
-	VMOVDQA32           Z9, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z4, Z3
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z5, Z4
-	VMOVDQA32           Z8, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z9, Z5
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z6, Z7
-	VMOVDQA32           Z11, Z6
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z6
-	VMOVDQA32           Z4, Z8
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z10, Z8
-	VMOVDQA32           Z3, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z6, Z3
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z3, Z3
-	VMOVDQU32           avx512Take1<>+0(SB), Z6
-	VPMULTISHIFTQB      Z3, Z6, Z3
-	VMOVDQA32           Z13, Z6
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z7, Z6
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z6, Z6
-	VMOVDQU32           avx512Take2<>+0(SB), Z7
-	VPMULTISHIFTQB      Z6, Z7, Z6
-	VMOVDQA32           Z12, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z7
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z7, Z7
+	VPERMB              320(AX), Z7, Z17
+	VMOVDQU32           448(AX), Z7
+	VMOVDQU32           448(AX), Z18
+	VPERMB              384(AX), Z8, K1, Z7
+	VPERMB              384(AX), Z13, K1, Z18
+	VMOVDQA32           Z3, Z8
+	VMOVDQA32           Z10, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z14, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z4, Z3
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z11, Z10
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z5, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z15, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z12, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z16, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z6, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z17, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z7, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z18, Z17
+	VPBROADCASTD        avx512Bits<>+0(SB), Z13
+	VPBROADCASTD        avx512Bits<>+0(SB), Z20
+	VPANDND             Z7, Z13, Z7
+	VPANDND             Z18, Z20, Z13
+	VPANDD.BCST         avx512Bits<>+0(SB), Z9, Z9
+	VPANDD.BCST         avx512Bits<>+0(SB), Z14, Z20
+	VMOVDQA32           Z4, Z14
+	VMOVDQA32           Z11, Z21
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z14
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z19, Z21
+	VMOVDQA32           Z5, Z18
+	VMOVDQA32           Z15, Z22
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z18
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z10, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z12, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z16, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z6, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z17, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z7, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z13, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z9, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z20, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z8, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z19, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z3, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z10, Z20
+	VMOVDQA32           Z12, Z3
+	VMOVDQA32           Z16, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z14, Z3
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z21, Z8
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z14, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z21, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z18, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z22, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z4, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z11, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z5, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z15, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z9, Z9
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z20, Z20
+	VMOVDQU32           avx512Take1<>+0(SB), Z4
+	VMOVDQU32           avx512Take1<>+0(SB), Z5
+	VPMULTISHIFTQB      Z9, Z4, Z9
+	VPMULTISHIFTQB      Z20, Z5, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z7, Z7
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z13, Z13
+	VMOVDQU32           avx512Take2<>+0(SB), Z4
+	VMOVDQU32           avx512Take2<>+0(SB), Z5
+	VPMULTISHIFTQB      Z7, Z4, Z7
+	VPMULTISHIFTQB      Z13, Z5, Z13
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z6, Z6
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z17, Z17
+	VMOVDQU32           avx512Take3<>+0(SB), Z4
 	VMOVDQU32           avx512Take3<>+0(SB), Z5
-	VPMULTISHIFTQB      Z7, Z5, Z7
-	VMOVDQA32           Z10, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z4, Z5
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z5, Z5
-	VMOVDQA32           Z8, Z4
-	VPTERNLOGD          $0x96, Z6, Z3, Z4
+	VPMULTISHIFTQB      Z6, Z4, Z6
+	VPMULTISHIFTQB      Z17, Z5, Z17
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z12, Z12
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z16, Z16
+	VMOVDQA32           Z3, Z4
+	VMOVDQA32           Z8, Z5
+	VPTERNLOGD          $0x96, Z7, Z9, Z4
+	VPTERNLOGD          $0x96, Z13, Z20, Z5
+	VMOVDQA32           Z3, Z3
 	VMOVDQA32           Z8, Z8
-	VPTERNLOGD          $0xe8, Z6, Z3, Z8
-	VMOVDQA32           Z4, Z3
-	VPTERNLOGD          $0xe8, Z5, Z7, Z3
-	VPANDD              Z3, Z8, Z3
+	VPTERNLOGD          $0xe8, Z7, Z9, Z3
+	VPTERNLOGD          $0xe8, Z13, Z20, Z8
+	VMOVDQA32           Z4, Z4
+	VMOVDQA32           Z5, Z5
+	VPTERNLOGD          $0xe8, Z12, Z6, Z4
+	VPTERNLOGD          $0xe8, Z16, Z17, Z5
+	VPANDD              Z4, Z3, Z3
+	VPANDD              Z5, Z8, Z4
 	VPTESTMD            Z0, Z3, K2
+	VPTESTMD            Z0, Z4, K3
 	KMOVW               K2, (DX)
-	ADDQ                $+320, CX
-	ADDQ                $+2, DX
-	DECQ                BX
+	KMOVW               K3, 2(DX)
+	ADDQ                $+640, CX
+	ADDQ                $+4, DX
+	SUBQ                $+2, BX
 	JNZ                 vectors
 	VZEROUPPER
 	RET
@@ -745,101 +942,164 @@ TEXT ·avx512Filter6(SB), NOSPLIT, $0-40
 
 vectors:
 	VMOVDQU32           (CX), Z3
+	VMOVDQU32           320(CX), Z10
 	VMOVDQU32           64(CX), Z4
+	VMOVDQU32           384(CX), Z11
 	VMOVDQU32           128(CX), Z5
+	VMOVDQU32           448(CX), Z12
 	VMOVDQU32           192(CX), Z6
+	VMOVDQU32           512(CX), Z13
 	VMOVDQU32           256(CX), Z7
+	VMOVDQU32           576(CX), Z14
 	VPSLLD              $0x10, Z7, Z8
+	VPSLLD              $0x10, Z14, Z15
 	VPMULTISHIFTQB      Z3, Z1, Z9
+	VPMULTISHIFTQB      Z10, Z1, Z16
 	VPSHLDD             $0x18, Z4, Z3, Z3
+	VPSHLDD             $0x18, Z11, Z10, Z10
 	VPMULTISHIFTQB      Z3, Z1, Z3
+	VPMULTISHIFTQB      Z10, Z1, Z10
 	VPSHLDD             $0x10, Z5, Z4, Z4
+	VPSHLDD             $0x10, Z12, Z11, Z11
 	VPMULTISHIFTQB      Z4, Z1, Z4
+	VPMULTISHIFTQB      Z11, Z1, Z11
 	VPMULTISHIFTQB      Z5, Z2, Z5
-	VPMULTISHIFTQB      Z6, Z1, Z10
+	VPMULTISHIFTQB      Z12, Z2, Z17
+	VPMULTISHIFTQB      Z6, Z1, Z12
+	VPMULTISHIFTQB      Z13, Z1, Z18
 	VPSHLDD             $0x18, Z7, Z6, Z6
+	VPSHLDD             $0x18, Z14, Z13, Z7
 	VPMULTISHIFTQB      Z6, Z1, Z6
-	VPMULTISHIFTQB      Z8, Z1, Z7
-	VPERMB              (AX), Z9, Z8
+	VPMULTISHIFTQB      Z7, Z1, Z7
+	VPMULTISHIFTQB      Z8, Z1, Z8
+	VPMULTISHIFTQB      Z15, Z1, Z13
+	VPERMB              (AX), Z9, Z9
+	VPERMB              (AX), Z16, Z14
 	VPERMB              64(AX), Z3, Z3
+	VPERMB              64(AX), Z10, Z10
 	VPERMB              128(AX), Z4, Z4
+	VPERMB              128(AX), Z11, Z11
 	VPERMB              192(AX), Z5, Z5
-	VPERMB              256(AX), Z10, Z9
+	VPERMB              192(AX), Z17, Z15
+	VPERMB              256(AX), Z12, Z12
+	VPERMB              256(AX), Z18, Z16
 	VPERMB              320(AX), Z6, Z6
-	VMOVDQU32           448(AX), Z10
-	VPERMB              384(AX), Z7, K1, Z10
-	VMOVDQA32           Z3, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z8, Z7
-	VMOVDQA32           Z4, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z3, Z11
-	VMOVDQA32           Z5, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z4, Z3
-	VMOVDQA32           Z9, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z5, Z4
-	VMOVDQA32           Z6, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z5
-	VMOVDQA32           Z10, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z6, Z9
-	VPBROADCASTD        avx512Bits<>+0(SB), Z6
-	VPANDND             Z10, Z6, Z6
-	VPANDD.BCST         avx512Bits<>+0(SB), Z8, Z8
-	VMOVDQA32           Z3, Z10
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z7, Z10
-	VMOVDQA32           Z4, Z12
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z11, Z12
-	VMOVDQA32           Z5, Z13
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z13
-	VMOVDQA32           Z9, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z4, Z3
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z5, Z4
-	VMOVDQA32           Z8, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z9, Z5
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z6, Z7
-	VMOVDQA32           Z11, Z6
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z6
-	VMOVDQA32           Z4, Z8
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z10, Z8
-	VMOVDQA32           Z3, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z6, Z9
+	VPERMB              320(AX), Z7, Z17
+	VMOVDQU32           448(AX), Z7
+	VMOVDQU32           448(AX), Z18
+	VPERMB              384(AX), Z8, K1, Z7
+	VPERMB              384(AX), Z13, K1, Z18
+	VMOVDQA32           Z3, Z8
+	VMOVDQA32           Z10, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z14, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z4, Z3
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z11, Z10
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z5, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z15, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z12, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z16, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z6, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z17, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z7, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z18, Z17
+	VPBROADCASTD        avx512Bits<>+0(SB), Z13
+	VPBROADCASTD        avx512Bits<>+0(SB), Z20
+	VPANDND             Z7, Z13, Z7
+	VPANDND             Z18, Z20, Z13
+	VPANDD.BCST         avx512Bits<>+0(SB), Z9, Z9
+	VPANDD.BCST         avx512Bits<>+0(SB), Z14, Z20
+	VMOVDQA32           Z4, Z14
+	VMOVDQA32           Z11, Z21
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z14
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z19, Z21
+	VMOVDQA32           Z5, Z18
+	VMOVDQA32           Z15, Z22
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z18
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z10, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z12, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z16, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z6, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z17, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z7, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z13, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z9, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z20, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z8, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z19, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z3, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z10, Z20
+	VMOVDQA32           Z12, Z3
+	VMOVDQA32           Z16, Z10
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z14, Z3
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z21, Z10
+	VMOVDQA32           Z9, Z8
+	VMOVDQA32           Z20, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z15, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z14, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z21, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z18, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z22, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z4, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z11, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z5, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z15, Z20
 	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z9, Z9
-	VMOVDQU32           avx512Take1<>+0(SB), Z11
-	VPMULTISHIFTQB      Z9, Z11, Z9
-	VMOVDQA32           Z13, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z7, Z11
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z11, Z11
-	VMOVDQU32           avx512Take2<>+0(SB), Z7
-	VPMULTISHIFTQB      Z11, Z7, Z11
-	VMOVDQA32           Z12, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z7
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z7, Z7
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z20, Z20
+	VMOVDQU32           avx512Take1<>+0(SB), Z4
+	VMOVDQU32           avx512Take1<>+0(SB), Z5
+	VPMULTISHIFTQB      Z9, Z4, Z9
+	VPMULTISHIFTQB      Z20, Z5, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z7, Z7
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z13, Z13
+	VMOVDQU32           avx512Take2<>+0(SB), Z4
+	VMOVDQU32           avx512Take2<>+0(SB), Z5
+	VPMULTISHIFTQB      Z7, Z4, Z7
+	VPMULTISHIFTQB      Z13, Z5, Z13
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z6, Z6
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z17, Z17
+	VMOVDQU32           avx512Take3<>+0(SB), Z4
 	VMOVDQU32           avx512Take3<>+0(SB), Z5
-	VPMULTISHIFTQB      Z7, Z5, Z7
+	VPMULTISHIFTQB      Z6, Z4, Z6
+	VPMULTISHIFTQB      Z17, Z5, Z17
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z12, Z12
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z8, Z8
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z19, Z19
+	VMOVDQU32           avx512Take5<>+0(SB), Z4
+	VMOVDQU32           avx512Take5<>+0(SB), Z5
+	VPMULTISHIFTQB      Z8, Z4, Z8
+	VPMULTISHIFTQB      Z19, Z5, Z19
+	VMOVDQA32           Z3, Z4
 	VMOVDQA32           Z10, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z4, Z5
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z5, Z5
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z3, Z4
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z4, Z4
-	VMOVDQU32           avx512Take5<>+0(SB), Z3
-	VPMULTISHIFTQB      Z4, Z3, Z4
-	VMOVDQA32           Z8, Z3
-	VPTERNLOGD          $0x96, Z11, Z9, Z3
-	VMOVDQA32           Z8, Z6
-	VPTERNLOGD          $0xe8, Z11, Z9, Z6
-	VMOVDQA32           Z7, Z8
-	VPTERNLOGD          $0x96, Z4, Z5, Z8
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD          $0xe8, Z4, Z5, Z7
-	VPANDD              Z8, Z3, Z3
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD          $0xe8, Z3, Z7, Z4
-	VPTESTMD            Z0, Z4, K2
+	VPTERNLOGD          $0x96, Z7, Z9, Z4
+	VPTERNLOGD          $0x96, Z13, Z20, Z5
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z10, Z10
+	VPTERNLOGD          $0xe8, Z7, Z9, Z3
+	VPTERNLOGD          $0xe8, Z13, Z20, Z10
+	VMOVDQA32           Z6, Z7
+	VMOVDQA32           Z17, Z9
+	VPTERNLOGD          $0x96, Z8, Z12, Z7
+	VPTERNLOGD          $0x96, Z19, Z16, Z9
+	VMOVDQA32           Z6, Z6
+	VMOVDQA32           Z17, Z11
+	VPTERNLOGD          $0xe8, Z8, Z12, Z6
+	VPTERNLOGD          $0xe8, Z19, Z16, Z11
+	VPANDD              Z7, Z4, Z4
+	VPANDD              Z9, Z5, Z5
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z10, Z7
+	VPTERNLOGD          $0xe8, Z4, Z6, Z3
+	VPTERNLOGD          $0xe8, Z5, Z11, Z7
+	VPTESTMD            Z0, Z3, K2
+	VPTESTMD            Z0, Z7, K3
 	KMOVW               K2, (DX)
-	ADDQ                $+320, CX
-	ADDQ                $+2, DX
-	DECQ                BX
+	KMOVW               K3, 2(DX)
+	ADDQ                $+640, CX
+	ADDQ                $+4, DX
+	SUBQ                $+2, BX
 	JNZ                 vectors
 	VZEROUPPER
 	RET
@@ -860,107 +1120,176 @@ TEXT ·avx512Filter7(SB), NOSPLIT, $0-40
 
 vectors:
 	VMOVDQU32           (CX), Z3
+	VMOVDQU32           320(CX), Z10
 	VMOVDQU32           64(CX), Z4
+	VMOVDQU32           384(CX), Z11
 	VMOVDQU32           128(CX), Z5
+	VMOVDQU32           448(CX), Z12
 	VMOVDQU32           192(CX), Z6
+	VMOVDQU32           512(CX), Z13
 	VMOVDQU32           256(CX), Z7
+	VMOVDQU32           576(CX), Z14
 	VPSLLD              $0x10, Z7, Z8
+	VPSLLD              $0x10, Z14, Z15
 	VPMULTISHIFTQB      Z3, Z1, Z9
+	VPMULTISHIFTQB      Z10, Z1, Z16
 	VPSHLDD             $0x18, Z4, Z3, Z3
+	VPSHLDD             $0x18, Z11, Z10, Z10
 	VPMULTISHIFTQB      Z3, Z1, Z3
+	VPMULTISHIFTQB      Z10, Z1, Z10
 	VPSHLDD             $0x10, Z5, Z4, Z4
+	VPSHLDD             $0x10, Z12, Z11, Z11
 	VPMULTISHIFTQB      Z4, Z1, Z4
+	VPMULTISHIFTQB      Z11, Z1, Z11
 	VPMULTISHIFTQB      Z5, Z2, Z5
-	VPMULTISHIFTQB      Z6, Z1, Z10
+	VPMULTISHIFTQB      Z12, Z2, Z17
+	VPMULTISHIFTQB      Z6, Z1, Z12
+	VPMULTISHIFTQB      Z13, Z1, Z18
 	VPSHLDD             $0x18, Z7, Z6, Z6
+	VPSHLDD             $0x18, Z14, Z13, Z7
 	VPMULTISHIFTQB      Z6, Z1, Z6
-	VPMULTISHIFTQB      Z8, Z1, Z7
-	VPERMB              (AX), Z9, Z8
+	VPMULTISHIFTQB      Z7, Z1, Z7
+	VPMULTISHIFTQB      Z8, Z1, Z8
+	VPMULTISHIFTQB      Z15, Z1, Z13
+	VPERMB              (AX), Z9, Z9
+	VPERMB              (AX), Z16, Z14
 	VPERMB              64(AX), Z3, Z3
+	VPERMB              64(AX), Z10, Z10
 	VPERMB              128(AX), Z4, Z4
+	VPERMB              128(AX), Z11, Z11
 	VPERMB              192(AX), Z5, Z5
-	VPERMB              256(AX), Z10, Z9
+	VPERMB              192(AX), Z17, Z15
+	VPERMB              256(AX), Z12, Z12
+	VPERMB              256(AX), Z18, Z16
 	VPERMB              320(AX), Z6, Z6
-	VMOVDQU32           448(AX), Z10
-	VPERMB              384(AX), Z7, K1, Z10
-	VMOVDQA32           Z3, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z8, Z7
-	VMOVDQA32           Z4, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z3, Z11
-	VMOVDQA32           Z5, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z4, Z3
-	VMOVDQA32           Z9, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z5, Z4
-	VMOVDQA32           Z6, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z5
-	VMOVDQA32           Z10, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z6, Z9
-	VPBROADCASTD        avx512Bits<>+0(SB), Z6
-	VPANDND             Z10, Z6, Z6
-	VPANDD.BCST         avx512Bits<>+0(SB), Z8, Z8
-	VMOVDQA32           Z3, Z10
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z7, Z10
-	VMOVDQA32           Z4, Z12
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z11, Z12
-	VMOVDQA32           Z5, Z13
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z13
-	VMOVDQA32           Z9, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z4, Z3
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z5, Z4
-	VMOVDQA32           Z8, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z9, Z5
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z6, Z7
-	VMOVDQA32           Z11, Z6
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z6
-	VMOVDQA32           Z4, Z8
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z10, Z8
-	VMOVDQA32           Z3, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z6, Z9
+	VPERMB              320(AX), Z7, Z17
+	VMOVDQU32           448(AX), Z7
+	VMOVDQU32           448(AX), Z18
+	VPERMB              384(AX), Z8, K1, Z7
+	VPERMB              384(AX), Z13, K1, Z18
+	VMOVDQA32           Z3, Z8
+	VMOVDQA32           Z10, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z14, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z4, Z3
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z11, Z10
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z5, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z15, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z12, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z16, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z6, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z17, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z7, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z18, Z17
+	VPBROADCASTD        avx512Bits<>+0(SB), Z13
+	VPBROADCASTD        avx512Bits<>+0(SB), Z20
+	VPANDND             Z7, Z13, Z7
+	VPANDND             Z18, Z20, Z13
+	VPANDD.BCST         avx512Bits<>+0(SB), Z9, Z9
+	VPANDD.BCST         avx512Bits<>+0(SB), Z14, Z20
+	VMOVDQA32           Z4, Z14
+	VMOVDQA32           Z11, Z21
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z14
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z19, Z21
+	VMOVDQA32           Z5, Z18
+	VMOVDQA32           Z15, Z22
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z18
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z10, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z12, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z16, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z6, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z17, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z7, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z13, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z9, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z20, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z8, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z19, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z3, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z10, Z20
+	VMOVDQA32           Z12, Z3
+	VMOVDQA32           Z16, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z14, Z3
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z21, Z19
+	VMOVDQA32           Z7, Z8
+	VMOVDQA32           Z13, Z23
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z4, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z11, Z23
+	VMOVDQA32           Z9, Z10
+	VMOVDQA32           Z20, Z24
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z10
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z15, Z24
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z14, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z21, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z18, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z22, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z4, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z11, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z5, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z15, Z20
 	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z9, Z9
-	VMOVDQU32           avx512Take1<>+0(SB), Z11
-	VPMULTISHIFTQB      Z9, Z11, Z9
-	VMOVDQA32           Z13, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z7, Z11
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z11, Z11
-	VMOVDQU32           avx512Take2<>+0(SB), Z14
-	VPMULTISHIFTQB      Z11, Z14, Z11
-	VMOVDQA32           Z12, Z12
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z12
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z12, Z12
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z20, Z20
+	VMOVDQU32           avx512Take1<>+0(SB), Z4
+	VMOVDQU32           avx512Take1<>+0(SB), Z5
+	VPMULTISHIFTQB      Z9, Z4, Z9
+	VPMULTISHIFTQB      Z20, Z5, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z7, Z7
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z13, Z13
+	VMOVDQU32           avx512Take2<>+0(SB), Z4
+	VMOVDQU32           avx512Take2<>+0(SB), Z5
+	VPMULTISHIFTQB      Z7, Z4, Z7
+	VPMULTISHIFTQB      Z13, Z5, Z13
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z6, Z6
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z17, Z17
+	VMOVDQU32           avx512Take3<>+0(SB), Z4
 	VMOVDQU32           avx512Take3<>+0(SB), Z5
-	VPMULTISHIFTQB      Z12, Z5, Z12
-	VMOVDQA32           Z10, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z4, Z5
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z5, Z5
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z3, Z4
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z4, Z4
-	VMOVDQU32           avx512Take5<>+0(SB), Z3
-	VPMULTISHIFTQB      Z4, Z3, Z4
-	VMOVDQA32           Z7, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z13, Z3
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z3, Z3
-	VMOVDQU32           avx512Take6<>+0(SB), Z6
-	VPMULTISHIFTQB      Z3, Z6, Z3
-	VMOVDQA32           Z8, Z6
-	VPTERNLOGD          $0x96, Z11, Z9, Z6
-	VMOVDQA32           Z8, Z7
-	VPTERNLOGD          $0xe8, Z11, Z9, Z7
-	VMOVDQA32           Z12, Z8
-	VPTERNLOGD          $0x96, Z4, Z5, Z8
-	VMOVDQA32           Z12, Z9
-	VPTERNLOGD          $0xe8, Z4, Z5, Z9
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD          $0xe8, Z3, Z8, Z4
-	VMOVDQA32           Z7, Z3
-	VPTERNLOGD          $0xe8, Z4, Z9, Z3
+	VPMULTISHIFTQB      Z6, Z4, Z6
+	VPMULTISHIFTQB      Z17, Z5, Z17
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z12, Z12
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z10, Z10
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z24, Z24
+	VMOVDQU32           avx512Take5<>+0(SB), Z4
+	VMOVDQU32           avx512Take5<>+0(SB), Z5
+	VPMULTISHIFTQB      Z10, Z4, Z10
+	VPMULTISHIFTQB      Z24, Z5, Z24
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z8, Z8
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z23, Z23
+	VMOVDQU32           avx512Take6<>+0(SB), Z4
+	VMOVDQU32           avx512Take6<>+0(SB), Z5
+	VPMULTISHIFTQB      Z8, Z4, Z8
+	VPMULTISHIFTQB      Z23, Z5, Z23
+	VMOVDQA32           Z3, Z4
+	VMOVDQA32           Z19, Z5
+	VPTERNLOGD          $0x96, Z7, Z9, Z4
+	VPTERNLOGD          $0x96, Z13, Z20, Z5
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z19, Z11
+	VPTERNLOGD          $0xe8, Z7, Z9, Z3
+	VPTERNLOGD          $0xe8, Z13, Z20, Z11
+	VMOVDQA32           Z6, Z7
+	VMOVDQA32           Z17, Z9
+	VPTERNLOGD          $0x96, Z10, Z12, Z7
+	VPTERNLOGD          $0x96, Z24, Z16, Z9
+	VMOVDQA32           Z6, Z6
+	VMOVDQA32           Z17, Z13
+	VPTERNLOGD          $0xe8, Z10, Z12, Z6
+	VPTERNLOGD          $0xe8, Z24, Z16, Z13
+	VMOVDQA32           Z4, Z4
+	VMOVDQA32           Z5, Z5
+	VPTERNLOGD          $0xe8, Z8, Z7, Z4
+	VPTERNLOGD          $0xe8, Z23, Z9, Z5
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z11, Z7
+	VPTERNLOGD          $0xe8, Z4, Z6, Z3
+	VPTERNLOGD          $0xe8, Z5, Z13, Z7
 	VPTESTMD            Z0, Z3, K2
+	VPTESTMD            Z0, Z7, K3
 	KMOVW               K2, (DX)
-	ADDQ                $+320, CX
-	ADDQ                $+2, DX
-	DECQ                BX
+	KMOVW               K3, 2(DX)
+	ADDQ                $+640, CX
+	ADDQ                $+4, DX
+	SUBQ                $+2, BX
 	JNZ                 vectors
 	VZEROUPPER
 	RET
@@ -981,119 +1310,200 @@ TEXT ·avx512Filter8(SB), NOSPLIT, $0-40
 
 vectors:
 	VMOVDQU32           (CX), Z3
+	VMOVDQU32           320(CX), Z10
 	VMOVDQU32           64(CX), Z4
+	VMOVDQU32           384(CX), Z11
 	VMOVDQU32           128(CX), Z5
+	VMOVDQU32           448(CX), Z12
 	VMOVDQU32           192(CX), Z6
+	VMOVDQU32           512(CX), Z13
 	VMOVDQU32           256(CX), Z7
+	VMOVDQU32           576(CX), Z14
 	VPSLLD              $0x10, Z7, Z8
+	VPSLLD              $0x10, Z14, Z15
 	VPMULTISHIFTQB      Z3, Z1, Z9
+	VPMULTISHIFTQB      Z10, Z1, Z16
 	VPSHLDD             $0x18, Z4, Z3, Z3
+	VPSHLDD             $0x18, Z11, Z10, Z10
 	VPMULTISHIFTQB      Z3, Z1, Z3
+	VPMULTISHIFTQB      Z10, Z1, Z10
 	VPSHLDD             $0x10, Z5, Z4, Z4
+	VPSHLDD             $0x10, Z12, Z11, Z11
 	VPMULTISHIFTQB      Z4, Z1, Z4
+	VPMULTISHIFTQB      Z11, Z1, Z11
 	VPMULTISHIFTQB      Z5, Z2, Z5
-	VPMULTISHIFTQB      Z6, Z1, Z10
+	VPMULTISHIFTQB      Z12, Z2, Z17
+	VPMULTISHIFTQB      Z6, Z1, Z12
+	VPMULTISHIFTQB      Z13, Z1, Z18
 	VPSHLDD             $0x18, Z7, Z6, Z6
+	VPSHLDD             $0x18, Z14, Z13, Z7
 	VPMULTISHIFTQB      Z6, Z1, Z6
-	VPMULTISHIFTQB      Z8, Z1, Z7
-	VPERMB              (AX), Z9, Z8
+	VPMULTISHIFTQB      Z7, Z1, Z7
+	VPMULTISHIFTQB      Z8, Z1, Z8
+	VPMULTISHIFTQB      Z15, Z1, Z13
+	VPERMB              (AX), Z9, Z9
+	VPERMB              (AX), Z16, Z14
 	VPERMB              64(AX), Z3, Z3
+	VPERMB              64(AX), Z10, Z10
 	VPERMB              128(AX), Z4, Z4
+	VPERMB              128(AX), Z11, Z11
 	VPERMB              192(AX), Z5, Z5
-	VPERMB              256(AX), Z10, Z9
+	VPERMB              192(AX), Z17, Z15
+	VPERMB              256(AX), Z12, Z12
+	VPERMB              256(AX), Z18, Z16
 	VPERMB              320(AX), Z6, Z6
-	VMOVDQU32           448(AX), Z10
-	VPERMB              384(AX), Z7, K1, Z10
-	VMOVDQA32           Z3, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z8, Z7
-	VMOVDQA32           Z4, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z3, Z11
-	VMOVDQA32           Z5, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z4, Z3
-	VMOVDQA32           Z9, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z5, Z4
-	VMOVDQA32           Z6, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z5
-	VMOVDQA32           Z10, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z6, Z9
-	VPBROADCASTD        avx512Bits<>+0(SB), Z6
-	VPANDND             Z10, Z6, Z6
-	VPANDD.BCST         avx512Bits<>+0(SB), Z8, Z8
-	VMOVDQA32           Z3, Z10
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z7, Z10
-	VMOVDQA32           Z4, Z12
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z11, Z12
-	VMOVDQA32           Z5, Z13
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z13
-	VMOVDQA32           Z9, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z4, Z3
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z5, Z4
-	VMOVDQA32           Z8, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z9, Z5
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z6, Z7
-	VMOVDQA32           Z11, Z6
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z6
-	VMOVDQA32           Z4, Z8
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z10, Z8
-	VMOVDQA32           Z3, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z6, Z9
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z9, Z9
-	VMOVDQU32           avx512Take1<>+0(SB), Z11
-	VPMULTISHIFTQB      Z9, Z11, Z9
-	VMOVDQA32           Z13, Z11
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z7, Z11
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z11, Z11
-	VMOVDQU32           avx512Take2<>+0(SB), Z14
-	VPMULTISHIFTQB      Z11, Z14, Z11
-	VMOVDQA32           Z12, Z14
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z14
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z14, Z14
-	VMOVDQU32           avx512Take3<>+0(SB), Z15
-	VPMULTISHIFTQB      Z14, Z15, Z14
-	VMOVDQA32           Z10, Z10
+	VPERMB              320(AX), Z7, Z17
+	VMOVDQU32           448(AX), Z7
+	VMOVDQU32           448(AX), Z18
+	VPERMB              384(AX), Z8, K1, Z7
+	VPERMB              384(AX), Z13, K1, Z18
+	VMOVDQA32           Z3, Z8
+	VMOVDQA32           Z10, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z14, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z4, Z3
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z11, Z10
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z5, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z15, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z12, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z16, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z6, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z17, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z7, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z18, Z17
+	VPBROADCASTD        avx512Bits<>+0(SB), Z13
+	VPBROADCASTD        avx512Bits<>+0(SB), Z20
+	VPANDND             Z7, Z13, Z7
+	VPANDND             Z18, Z20, Z13
+	VPANDD.BCST         avx512Bits<>+0(SB), Z9, Z9
+	VPANDD.BCST         avx512Bits<>+0(SB), Z14, Z20
+	VMOVDQA32           Z4, Z14
+	VMOVDQA32           Z11, Z21
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z8, Z14
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z19, Z21
+	VMOVDQA32           Z5, Z18
+	VMOVDQA32           Z15, Z22
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z3, Z18
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z10, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z12, Z4
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z16, Z11
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z6, Z5
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z17, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z7, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z13, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z9, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z20, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z8, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z19, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z3, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z10, Z20
+	VMOVDQA32           Z12, Z3
+	VMOVDQA32           Z16, Z23
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z14, Z3
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z21, Z23
+	VMOVDQA32           Z6, Z8
+	VMOVDQA32           Z17, Z24
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z18, Z8
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z22, Z24
+	VMOVDQA32           Z7, Z10
+	VMOVDQA32           Z13, Z25
 	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z4, Z10
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z10, Z10
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z3, Z4
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z4, Z4
-	VMOVDQU32           avx512Take5<>+0(SB), Z3
-	VPMULTISHIFTQB      Z4, Z3, Z4
-	VMOVDQA32           Z7, Z3
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z13, Z3
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z3, Z3
-	VMOVDQU32           avx512Take6<>+0(SB), Z6
-	VPMULTISHIFTQB      Z3, Z6, Z3
-	VMOVDQA32           Z5, Z5
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z12, Z5
-	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+56(SB), Z5, Z5
-	VMOVDQU32           avx512Take7<>+0(SB), Z6
-	VPMULTISHIFTQB      Z5, Z6, Z5
-	VMOVDQA32           Z8, Z6
-	VPTERNLOGD          $0x96, Z11, Z9, Z6
-	VMOVDQA32           Z8, Z7
-	VPTERNLOGD          $0xe8, Z11, Z9, Z7
-	VMOVDQA32           Z14, Z8
-	VPTERNLOGD          $0x96, Z4, Z10, Z8
-	VMOVDQA32           Z14, Z9
-	VPTERNLOGD          $0xe8, Z4, Z10, Z9
-	VMOVDQA32           Z6, Z4
-	VPTERNLOGD          $0x96, Z3, Z8, Z4
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z11, Z25
+	VMOVDQA32           Z9, Z19
+	VMOVDQA32           Z20, Z26
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z5, Z19
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z15, Z26
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z14, Z12
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z21, Z16
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z18, Z6
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z22, Z17
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z4, Z7
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z11, Z13
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z5, Z9
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z15, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z9, Z9
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+8(SB), Z20, Z20
+	VMOVDQU32           avx512Take1<>+0(SB), Z4
+	VMOVDQU32           avx512Take1<>+0(SB), Z5
+	VPMULTISHIFTQB      Z9, Z4, Z9
+	VPMULTISHIFTQB      Z20, Z5, Z20
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z7, Z7
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+16(SB), Z13, Z13
+	VMOVDQU32           avx512Take2<>+0(SB), Z4
+	VMOVDQU32           avx512Take2<>+0(SB), Z5
+	VPMULTISHIFTQB      Z7, Z4, Z7
+	VPMULTISHIFTQB      Z13, Z5, Z13
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z6, Z6
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+24(SB), Z17, Z17
+	VMOVDQU32           avx512Take3<>+0(SB), Z4
+	VMOVDQU32           avx512Take3<>+0(SB), Z5
+	VPMULTISHIFTQB      Z6, Z4, Z6
+	VPMULTISHIFTQB      Z17, Z5, Z17
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z12, Z12
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z19, Z19
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+40(SB), Z26, Z26
+	VMOVDQU32           avx512Take5<>+0(SB), Z4
+	VMOVDQU32           avx512Take5<>+0(SB), Z5
+	VPMULTISHIFTQB      Z19, Z4, Z19
+	VPMULTISHIFTQB      Z26, Z5, Z26
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z10, Z10
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+48(SB), Z25, Z25
+	VMOVDQU32           avx512Take6<>+0(SB), Z4
+	VMOVDQU32           avx512Take6<>+0(SB), Z5
+	VPMULTISHIFTQB      Z10, Z4, Z10
+	VPMULTISHIFTQB      Z25, Z5, Z25
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+56(SB), Z8, Z8
+	VGF2P8AFFINEQB.BCST $0x00, avx512Turn<>+56(SB), Z24, Z24
+	VMOVDQU32           avx512Take7<>+0(SB), Z4
+	VMOVDQU32           avx512Take7<>+0(SB), Z5
+	VPMULTISHIFTQB      Z8, Z4, Z8
+	VPMULTISHIFTQB      Z24, Z5, Z24
+	VMOVDQA32           Z3, Z4
+	VMOVDQA32           Z23, Z5
+	VPTERNLOGD          $0x96, Z7, Z9, Z4
+	VPTERNLOGD          $0x96, Z13, Z20, Z5
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z23, Z11
+	VPTERNLOGD          $0xe8, Z7, Z9, Z3
+	VPTERNLOGD          $0xe8, Z13, Z20, Z11
+	VMOVDQA32           Z6, Z7
+	VMOVDQA32           Z17, Z9
+	VPTERNLOGD          $0x96, Z19, Z12, Z7
+	VPTERNLOGD          $0x96, Z26, Z16, Z9
 	VMOVDQA32           Z6, Z6
-	VPTERNLOGD          $0xe8, Z3, Z8, Z6
-	VMOVDQA32           Z7, Z3
-	VPTERNLOGD          $0xe8, Z6, Z9, Z3
-	VMOVDQA32           Z7, Z7
-	VPTERNLOGD          $0xfe, Z6, Z9, Z7
+	VMOVDQA32           Z17, Z13
+	VPTERNLOGD          $0xe8, Z19, Z12, Z6
+	VPTERNLOGD          $0xe8, Z26, Z16, Z13
+	VMOVDQA32           Z4, Z12
+	VMOVDQA32           Z5, Z14
+	VPTERNLOGD          $0x96, Z10, Z7, Z12
+	VPTERNLOGD          $0x96, Z25, Z9, Z14
 	VMOVDQA32           Z4, Z4
-	VPTERNLOGD          $0x80, Z7, Z5, Z4
-	VPORD               Z3, Z4, Z4
+	VMOVDQA32           Z5, Z5
+	VPTERNLOGD          $0xe8, Z10, Z7, Z4
+	VPTERNLOGD          $0xe8, Z25, Z9, Z5
+	VMOVDQA32           Z3, Z7
+	VMOVDQA32           Z11, Z9
+	VPTERNLOGD          $0xe8, Z4, Z6, Z7
+	VPTERNLOGD          $0xe8, Z5, Z13, Z9
+	VMOVDQA32           Z3, Z3
+	VMOVDQA32           Z11, Z10
+	VPTERNLOGD          $0xfe, Z4, Z6, Z3
+	VPTERNLOGD          $0xfe, Z5, Z13, Z10
+	VMOVDQA32           Z12, Z4
+	VMOVDQA32           Z14, Z5
+	VPTERNLOGD          $0x80, Z3, Z8, Z4
+	VPTERNLOGD          $0x80, Z10, Z24, Z5
+	VPORD               Z7, Z4, Z4
+	VPORD               Z9, Z5, Z5
 	VPTESTMD            Z0, Z4, K2
+	VPTESTMD            Z0, Z5, K3
 	KMOVW               K2, (DX)
-	ADDQ                $+320, CX
-	ADDQ                $+2, DX
-	DECQ                BX
+	KMOVW               K3, 2(DX)
+	ADDQ                $+640, CX
+	ADDQ                $+4, DX
+	SUBQ                $+2, BX
 	JNZ                 vectors
 	VZEROUPPER
 	RET
@@ -1153,99 +1563,84 @@ groups:
 	VPERMB              384(R8), Z8, K1, Z23
 	VMOVDQA32           Z18, Z24
 	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z9, Z24
-	VMOVDQA32           Z19, Z25
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z18, Z25
-	VMOVDQA32           Z20, Z18
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z19, Z18
-	VMOVDQA32           Z21, Z19
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z20, Z19
-	VMOVDQA32           Z22, Z20
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z21, Z20
-	VMOVDQA32           Z23, Z21
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+0(SB), Z22, Z21
-	VPBROADCASTD        avx512Bits<>+0(SB), Z22
-	VPANDND             Z23, Z22, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z19, Z18
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z20, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z21, Z20
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z22, Z21
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+0(SB), Z23, Z22
+	VPBROADCASTD        avx512Bits<>+0(SB), Z25
+	VPANDND             Z23, Z25, Z23
 	VPANDD.BCST         avx512Bits<>+0(SB), Z9, Z9
-	VMOVDQA32           Z18, Z23
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z24, Z23
-	VMOVDQA32           Z19, Z26
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z25, Z26
-	VMOVDQA32           Z20, Z27
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z18, Z27
+	VMOVDQA32           Z19, Z25
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z24, Z25
+	VMOVDQA32           Z20, Z26
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z18, Z26
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z21, Z19
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z22, Z20
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z23, Z21
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z9, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z24, Z23
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+4(SB), Z18, Z9
 	VMOVDQA32           Z21, Z18
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z19, Z18
-	VMOVDQA32           Z22, Z19
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z20, Z19
-	VMOVDQA32           Z9, Z20
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z21, Z20
-	VMOVDQA32           Z24, Z21
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z22, Z21
-	VMOVDQA32           Z25, Z22
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+4(SB), Z9, Z22
-	VMOVDQA32           Z19, Z9
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z23, Z9
-	VGF2P8AFFINEQB.BCST $0x00, (R10), Z9, Z9
-	VMOVDQA32           Z18, Z24
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z22, Z24
-	VGF2P8AFFINEQB.BCST $0x00, 8(R10), Z24, Z24
-	VMOVDQU32           avx512Take1<>+0(SB), Z25
-	VPMULTISHIFTQB      Z24, Z25, Z24
-	VMOVDQA32           Z27, Z25
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z21, Z25
-	VGF2P8AFFINEQB.BCST $0x00, 16(R10), Z25, Z25
-	VMOVDQU32           avx512Take2<>+0(SB), Z28
-	VPMULTISHIFTQB      Z25, Z28, Z25
-	VMOVDQA32           Z26, Z28
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z25, Z18
+	VMOVDQA32           Z22, Z24
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z26, Z24
+	VMOVDQA32           Z23, Z27
+	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z19, Z27
+	VMOVDQA32           Z9, Z28
 	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z20, Z28
-	VGF2P8AFFINEQB.BCST $0x00, 24(R10), Z28, Z28
-	VMOVDQU32           avx512Take3<>+0(SB), Z29
-	VPMULTISHIFTQB      Z28, Z29, Z28
-	VMOVDQA32           Z23, Z23
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z19, Z23
-	VGF2P8AFFINEQB.BCST $0x00, 40(R10), Z23, Z23
-	VMOVDQA32           Z22, Z19
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z18, Z19
-	VGF2P8AFFINEQB.BCST $0x00, 40(R10), Z19, Z19
-	VMOVDQU32           avx512Take5<>+0(SB), Z18
-	VPMULTISHIFTQB      Z19, Z18, Z19
-	VMOVDQA32           Z21, Z18
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z27, Z18
-	VGF2P8AFFINEQB.BCST $0x00, 48(R10), Z18, Z18
-	VMOVDQU32           avx512Take6<>+0(SB), Z21
-	VPMULTISHIFTQB      Z18, Z21, Z18
-	VMOVDQA32           Z20, Z20
-	VPTERNLOGD.BCST     $0xe4, avx512Bits<>+8(SB), Z26, Z20
-	VGF2P8AFFINEQB.BCST $0x00, 56(R10), Z20, Z20
-	VMOVDQU32           avx512Take7<>+0(SB), Z21
-	VPMULTISHIFTQB      Z20, Z21, Z20
-	VMOVDQA32           Z9, Z21
-	VPTERNLOGD          $0x96, Z25, Z24, Z21
-	VMOVDQA32           Z9, Z9
-	VPTERNLOGD          $0xe8, Z25, Z24, Z9
-	VMOVDQA32           Z28, Z22
-	VPTERNLOGD          $0x96, Z19, Z23, Z22
-	VMOVDQA32           Z28, Z24
-	VPTERNLOGD          $0xe8, Z19, Z23, Z24
-	VMOVDQA32           Z21, Z19
-	VPTERNLOGD          $0x96, Z18, Z22, Z19
-	VMOVDQA32           Z21, Z21
-	VPTERNLOGD          $0xe8, Z18, Z22, Z21
-	VMOVDQA32           Z11, Z18
-	VPTERNLOGD          $0xe8, Z20, Z19, Z18
-	VPTERNLOGD          $0x96, Z19, Z20, Z11
-	VMOVDQA32           Z9, Z19
-	VPTERNLOGD          $0x96, Z21, Z24, Z19
-	VMOVDQA32           Z9, Z9
-	VPTERNLOGD          $0xe8, Z21, Z24, Z9
-	VMOVDQA32           Z12, Z20
-	VPTERNLOGD          $0xe8, Z18, Z19, Z20
-	VPTERNLOGD          $0x96, Z19, Z18, Z12
-	VMOVDQA32           Z13, Z18
-	VPTERNLOGD          $0xe8, Z20, Z9, Z18
-	VPTERNLOGD          $0x96, Z9, Z20, Z13
-	VPANDD              Z18, Z14, Z9
-	VPXORD              Z18, Z14, Z14
-	VPXORD              Z9, Z15, Z15
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z25, Z21
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z26, Z22
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z19, Z23
+	VPTERNLOGD.BCST     $0xd8, avx512Bits<>+8(SB), Z20, Z9
+	VGF2P8AFFINEQB.BCST $0x00, (R10), Z18, Z18
+	VGF2P8AFFINEQB.BCST $0x00, 8(R10), Z9, Z9
+	VMOVDQU32           avx512Take1<>+0(SB), Z19
+	VPMULTISHIFTQB      Z9, Z19, Z9
+	VGF2P8AFFINEQB.BCST $0x00, 16(R10), Z23, Z23
+	VMOVDQU32           avx512Take2<>+0(SB), Z19
+	VPMULTISHIFTQB      Z23, Z19, Z23
+	VGF2P8AFFINEQB.BCST $0x00, 24(R10), Z22, Z22
+	VMOVDQU32           avx512Take3<>+0(SB), Z19
+	VPMULTISHIFTQB      Z22, Z19, Z22
+	VGF2P8AFFINEQB.BCST $0x00, 40(R10), Z21, Z21
+	VGF2P8AFFINEQB.BCST $0x00, 40(R10), Z28, Z28
+	VMOVDQU32           avx512Take5<>+0(SB), Z19
+	VPMULTISHIFTQB      Z28, Z19, Z28
+	VGF2P8AFFINEQB.BCST $0x00, 48(R10), Z27, Z27
+	VMOVDQU32           avx512Take6<>+0(SB), Z19
+	VPMULTISHIFTQB      Z27, Z19, Z27
+	VGF2P8AFFINEQB.BCST $0x00, 56(R10), Z24, Z24
+	VMOVDQU32           avx512Take7<>+0(SB), Z19
+	VPMULTISHIFTQB      Z24, Z19, Z24
+	VMOVDQA32           Z18, Z19
+	VPTERNLOGD          $0x96, Z23, Z9, Z19
+	VMOVDQA32           Z18, Z18
+	VPTERNLOGD          $0xe8, Z23, Z9, Z18
+	VMOVDQA32           Z22, Z9
+	VPTERNLOGD          $0x96, Z28, Z21, Z9
+	VMOVDQA32           Z22, Z20
+	VPTERNLOGD          $0xe8, Z28, Z21, Z20
+	VMOVDQA32           Z19, Z21
+	VPTERNLOGD          $0x96, Z27, Z9, Z21
+	VMOVDQA32           Z19, Z19
+	VPTERNLOGD          $0xe8, Z27, Z9, Z19
+	VMOVDQA32           Z11, Z9
+	VPTERNLOGD          $0xe8, Z24, Z21, Z9
+	VPTERNLOGD          $0x96, Z21, Z24, Z11
+	VMOVDQA32           Z18, Z21
+	VPTERNLOGD          $0x96, Z19, Z20, Z21
+	VMOVDQA32           Z18, Z18
+	VPTERNLOGD          $0xe8, Z19, Z20, Z18
+	VMOVDQA32           Z12, Z19
+	VPTERNLOGD          $0xe8, Z9, Z21, Z19
+	VPTERNLOGD          $0x96, Z21, Z9, Z12
+	VMOVDQA32           Z13, Z9
+	VPTERNLOGD          $0xe8, Z19, Z18, Z9
+	VPTERNLOGD          $0x96, Z18, Z19, Z13
+	VPANDD              Z9, Z14, Z18
+	VPXORD              Z9, Z14, Z14
+	VPXORD              Z18, Z15, Z15
 	ADDQ                $+512, R8
 	ADDQ                $+16, R10
 	DECQ                R9
@@ -1273,7 +1668,7 @@ groups:
 	ADDQ                $+16, SI
 	ADDQ                $+320, DX
 	ADDQ                $+2, BX
-	DECQ                DI
+	SUBQ                $+1, DI
 	JNZ                 vectors
 	VZEROUPPER
 	RET

@@ -111,15 +111,17 @@ const (
 	ternaryOr       = 0xfe
 	ternarySum      = 0x96
 	ternaryMajority = 0xe8
-	// ternarySelect takes the first where the third has a bit, else the second.
-	ternarySelect = 0xe4
+	// ternarySelect takes the first where the third has a bit, else the second;
+	// ternarySelectOther the second, else the first.
+	ternarySelect      = 0xe4
+	ternarySelectOther = 0xd8
 )
 
-// codes returns the seven vectors of codes.
-func (m *match) codes(digests, high, low reg.Register) [codeVectors]reg.VecVirtual {
+// codes returns the vectors of codes of the i-th vector of digests.
+func (m *match) codes(digests reg.Register, i int, high, low reg.Register) [codeVectors]reg.VecVirtual {
 	var h [5]reg.VecVirtual
-	for i := range h {
-		h[i] = m.load(vectorAt(digests, i))
+	for w := range h {
+		h[w] = m.load(vectorAt(digests, 5*i+w))
 	}
 	cut := func(x, places reg.Register) reg.VecVirtual {
 		z := m.ZMM()
@@ -170,54 +172,75 @@ func (m *match) beginLoop() (high, low reg.VecVirtual) {
 	return high, low
 }
 
-func (m *match) advance(digests, flags, count reg.Register) {
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.ADDQ(operand.I8(2), flags)
-	m.DECQ(count)
+// advance ends a loop that has looked at a number of vectors.
+func (m *match) advance(vectors int, digests, flags, count reg.Register) {
+	m.ADDQ(operand.I32(vectors*5*zmmBytes), digests)
+	m.ADDQ(operand.I8(vectors*2), flags)
+	m.SUBQ(operand.I8(vectors), count)
 	m.JNZ(operand.LabelRef("vectors"))
 	m.end()
 }
 
-const flagsDoc = "It sets bit i of a vector's flags for lane i. count is not 0."
+// filterStreams is how many vectors the filters look at side by side. One
+// alone often waits for its own results.
+const filterStreams = 2
+
+// filterLoop writes the loop of a filter: what flag does with the i-th of the
+// vectors, one instruction of each in turn. flag returns, in a mask, the lanes
+// that it flags.
+func (m *match) filterLoop(digests, flags, count reg.Register, flag func(codes [codeVectors]reg.VecVirtual) reg.Register) {
+	high, low := m.beginLoop()
+	m.sideBySide(filterStreams, func(i int) {
+		m.KMOVW(flag(m.codes(digests, i, high, low)), operand.Mem{Base: flags, Disp: 2 * i})
+	})
+	m.advance(filterStreams, digests, flags, count)
+}
+
+const (
+	flagsDoc  = "It sets bit i of a vector's flags for lane i. "
+	filterDoc = flagsDoc + "count is even, and not 0."
+)
 
 // sequence writes the filter for distance 0: it flags hashed names with the
-// name's first three characters in a row. Two vectors of codes share one of
-// bits: bits 0 to 2 are the first's, bits 3 to 5 the second's.
-func (m *match) sequence() {
-	m.begin("avx512Sequence", fmt.Sprintf("func(tables *[3][%d]byte, digests *[5][16]uint32, flags *uint64, count int)", zmmBytes),
-		"avx512Sequence flags the digests whose hashed names may have the name's first three characters in a row.",
-		"tables is for the vectors 0 to 3 and 4 to 6 of codes, and for the padding.", flagsDoc)
+// name's first three characters in a row, in vectors 0 to vectors-1 of codes.
+// The first half of those shares bytes with the second: bits 0 to 2 are the
+// first's, bits 3 to 5 the second's.
+func (m *match) sequence(vectors int) {
+	m.begin(fmt.Sprintf("avx512Sequence%d", vectors), fmt.Sprintf("func(tables *[3][%d]byte, digests *[5][16]uint32, flags *uint64, count int)", zmmBytes),
+		fmt.Sprintf("avx512Sequence%d flags the digests whose hashed names may have the name's first three characters in a row, among", vectors),
+		fmt.Sprintf("the first %d. tables is for the first half of the vectors of codes, for the second, and for the padding.", min(4*vectors, 28)), filterDoc)
 	tables, digests, flags, count := m.param("tables"), m.param("digests"), m.param("flags"), m.param("count")
 	low, high, first := m.load(vectorAt(tables, 0)), m.load(vectorAt(tables, 1)), m.ZMM()
 	m.VPBROADCASTD(m.first, first)
-	codesHigh, codesLow := m.beginLoop()
-
-	c := m.codes(digests, codesHigh, codesLow)
-	or := func(a, b reg.VecVirtual) reg.VecVirtual {
-		m.VPORD(b, a, a)
-		return a
-	}
-	x := []reg.VecVirtual{
-		or(m.lookUp(c[0], low), m.lookUp(c[4], high)),
-		or(m.lookUp(c[1], low), m.lookUp(c[5], high)),
-		or(m.lookUp(c[2], low), m.lookUpLast(c[6], high, vectorAt(tables, 2))),
-		m.lookUp(c[3], low),
-		m.lookUp(c[4], low), // after the characters of vector 3
-	}
-	var found [4]reg.VecVirtual
-	for i := range found {
-		// Characters k of the name move down to where its first one is.
-		second, third := m.ZMM(), m.ZMM()
-		m.VPSHRDD(operand.U8(9), x[i+1], x[i], second)
-		m.VPSHRDD(operand.U8(18), x[i+1], x[i], third)
-		m.VPTERNLOGD(operand.U8(ternaryAnd), third, second, x[i])
-		found[i] = x[i]
-	}
-	m.VPTERNLOGD(operand.U8(ternaryOr), found[2], found[1], found[0])
-	or(found[0], found[3])
-	m.VPTESTMD(first, found[0], reg.K2)
-	m.KMOVW(reg.K2, operand.Mem{Base: flags})
-	m.advance(digests, flags, count)
+	half := (vectors + 1) / 2
+	m.filterLoop(digests, flags, count, func(c [codeVectors]reg.VecVirtual) reg.Register {
+		var x []reg.VecVirtual
+		for i := range half {
+			z := m.lookUp(c[i], low)
+			switch j := i + half; {
+			case j == codeVectors-1:
+				m.VPORD(m.lookUpLast(c[j], high, vectorAt(tables, 2)), z, z)
+			case j < vectors:
+				m.VPORD(m.lookUp(c[j], high), z, z)
+			}
+			x = append(x, z)
+		}
+		x = append(x, m.lookUp(c[half], low)) // its characters come after the first half's
+		for i := range half {
+			// Characters k of the name move down to where its first one is.
+			second, third := m.ZMM(), m.ZMM()
+			m.VPSHRDD(operand.U8(9), x[i+1], x[i], second)
+			m.VPSHRDD(operand.U8(18), x[i+1], x[i], third)
+			m.VPTERNLOGD(operand.U8(ternaryAnd), third, second, x[i])
+		}
+		m.VPTERNLOGD(operand.U8(ternaryOr), x[2], x[1], x[0])
+		if half > 3 {
+			m.VPORD(x[3], x[0], x[0])
+		}
+		found := m.K()
+		m.VPTESTMD(first, x[0], found)
+		return found
+	})
 }
 
 // alignments returns, for each of the characters of a group that are wanted,
@@ -234,38 +257,57 @@ func (m *match) alignments(c [codeVectors]reg.VecVirtual, tables reg.Register, w
 		p[w] = m.lookUp(c[w], vectorAt(tables, w))
 	}
 	p[6] = m.lookUpLast(c[6], vectorAt(tables, 6), vectorAt(tables, codeVectors))
+	// Each vector is selected from twice, the second time into its own register:
+	// a copy costs as much as an operation, though the CPU only renames it.
+	var uses map[reg.VecVirtual]int
 	selected := func(a, b reg.VecVirtual, mask operand.Mem) reg.VecVirtual {
-		z := m.ZMM()
+		uses[a]--
+		uses[b]--
 		switch {
 		case a == nil:
+			z := m.ZMM()
 			every := m.ZMM()
 			m.VPBROADCASTD(mask, every)
 			m.VPANDND(b, every, z)
+			return z
 		case b == nil:
+			z := m.ZMM()
 			m.VPANDD_BCST(mask, a, z)
-		default:
+			return z
+		case uses[b] == 0:
+			m.VPTERNLOGD_BCST(operand.U8(ternarySelectOther), mask, a, b)
+			return b
+		case uses[a] != 0:
+			z := m.ZMM()
 			m.VMOVDQA32(a, z)
-			m.VPTERNLOGD_BCST(operand.U8(ternarySelect), mask, b, z)
+			a = z
 		}
-		return z
+		m.VPTERNLOGD_BCST(operand.U8(ternarySelect), mask, b, a)
+		return a
 	}
-	var y, z [8]reg.VecVirtual
-	for i := range y {
-		y[i] = selected(p[(i+1)%8], p[i], m.every[0])
-	}
-	need := make(map[int]bool)
-	for k := range wanted {
-		need[(8-k)%8], need[(12-k)%8] = true, true
-	}
-	for i := range z {
-		if need[i] {
-			z[i] = selected(y[(i+2)%8], y[i], m.every[1])
+	// pairs selects from[i+by] or from[i] for each wanted i.
+	pairs := func(from [8]reg.VecVirtual, by int, mask operand.Mem, wanted func(i int) bool) (to [8]reg.VecVirtual) {
+		uses = make(map[reg.VecVirtual]int)
+		for i := range from {
+			if wanted(i) {
+				uses[from[i]]++
+				uses[from[(i+by)%8]]++
+			}
 		}
+		for i := range from {
+			if wanted(i) {
+				to[i] = selected(from[(i+by)%8], from[i], mask)
+			}
+		}
+		return to
 	}
+	ends := func(i int) bool { return (8-i)%8 < wanted }
+	y := pairs(p, 1, m.every[0], func(int) bool { return true })
+	z := pairs(y, 2, m.every[1], func(i int) bool { return ends(i) || ends((i+4)%8) })
+	e := pairs(z, 4, m.every[2], ends)
 	var all []reg.VecVirtual
 	for k := range wanted {
-		i := (8 - k) % 8
-		e := selected(z[(i+4)%8], z[i], m.every[2])
+		e := e[(8-k)%8]
 		by := k
 		if k == 4 {
 			by++ // one word on, which no move says
@@ -288,20 +330,21 @@ func (m *match) filter(characters int) {
 	m.begin(fmt.Sprintf("avx512Filter%d", characters),
 		fmt.Sprintf("func(tables *[%d][%d]byte, begins uint32, digests *[5][16]uint32, flags *uint64, count int)", groupVectors, zmmBytes),
 		fmt.Sprintf("avx512Filter%d flags the digests whose hashed names match %d of the name's first %[1]d characters.", characters, filterNeeds),
-		"begins has the places where the name can stand, bit 8b+w for character 4w+b.", flagsDoc)
+		"begins has the places where the name can stand, bit 8b+w for character 4w+b.", filterDoc)
 	tables, digests, flags, count := m.param("tables"), m.param("digests"), m.param("flags"), m.param("count")
 	begins := m.ZMM()
 	m.VPBROADCASTD(m.Load(m.Param("begins"), m.GP32()), begins)
-	high, low := m.beginLoop()
-	n := m.alignments(m.codes(digests, high, low), tables, characters, func(r int) operand.Mem {
-		if r == 0 {
-			return operand.Mem{}
-		}
-		return m.turn.Offset(8 * r)
+	m.filterLoop(digests, flags, count, func(c [codeVectors]reg.VecVirtual) reg.Register {
+		n := m.alignments(c, tables, characters, func(r int) operand.Mem {
+			if r == 0 {
+				return operand.Mem{}
+			}
+			return m.turn.Offset(8 * r)
+		})
+		found := m.K()
+		m.VPTESTMD(begins, m.fourOf(n), found)
+		return found
 	})
-	m.VPTESTMD(begins, m.fourOf(n), reg.K2)
-	m.KMOVW(reg.K2, operand.Mem{Base: flags})
-	m.advance(digests, flags, count)
 }
 
 // fourOf returns the bits that are set in four or more of 5 to 8 vectors.
@@ -342,7 +385,7 @@ func (m *match) distance() {
 		fmt.Sprintf("func(tables *[%d][%d]byte, groups int, begins, needs uint32, digests *[5][16]uint32, flags *uint64, most *[16]uint8, count int)", groupVectors, zmmBytes),
 		"avx512Distance flags the digests whose hashed names match at least needs of the name's characters, and",
 		"writes into most how many characters they match. There is a table for each of the groups of 8 characters.",
-		"begins has the places where the name can stand, bit 8b+w for character 4w+b.", flagsDoc)
+		"begins has the places where the name can stand, bit 8b+w for character 4w+b.", flagsDoc+"count is not 0.")
 	first, groups := m.param("tables"), m.param("groups")
 	digests, flags, most, count := m.param("digests"), m.param("flags"), m.param("most"), m.param("count")
 	begins, needs := m.ZMM(), m.ZMM()
@@ -351,7 +394,7 @@ func (m *match) distance() {
 	places := m.numbers("avx512Places")
 	high, low := m.beginLoop()
 
-	c := m.codes(digests, high, low)
+	c := m.codes(digests, 0, high, low)
 	var digits [5]reg.VecVirtual // of the counts so far
 	for i := range digits {
 		digits[i] = m.ZMM()
@@ -400,5 +443,5 @@ func (m *match) distance() {
 	m.KMOVW(reg.K2, operand.Mem{Base: flags})
 	m.VPMOVDB(best, operand.Mem{Base: most})
 	m.ADDQ(operand.I8(16), most)
-	m.advance(digests, flags, count)
+	m.advance(1, digests, flags, count)
 }

@@ -45,7 +45,8 @@ func generate(out string) error {
 	}
 	ctx = newContext()
 	m := newMatch(avx512{ctx})
-	m.sequence()
+	m.sequence(6)
+	m.sequence(7)
 	for characters := filterNeeds + 1; characters <= nameGroup; characters++ {
 		m.filter(characters)
 	}
