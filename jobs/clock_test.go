@@ -52,3 +52,20 @@ func TestLeaderOfAClockThatIsSetBack(t *testing.T) {
 		jobstest.Until(t, "another leads", func() bool { return b.client.Get(t.Context(), leader).Val() != "dead" })
 	})
 }
+
+func TestStopOfAClockThatIsSetBack(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		job := b.submit(t, spec(10))
+		chunk := b.claim(t, job)
+		if _, err := b.service.Cancel(t.Context(), tenant, job.ID, jobs.CancelledByClient, 0); err != nil {
+			t.Fatal(err)
+		}
+		b.setJob(t, job.ID, "stop", later.UnixMilli())
+		b.release(t, chunk, false)
+		if got := b.get(t, job.ID); got.State != jobs.Cancelled || got.StopLatency != 0 {
+			t.Errorf("got %s after %v, want CANCELLED after 0s", got.State, got.StopLatency)
+		}
+	})
+}

@@ -82,7 +82,7 @@ end
 local function finish(j, final, reason)
   local retention, stop = num(j.key, 'retention'), num(j.key, 'stop')
   redis.call('HSET', j.key, 'state', final, 'reason', reason, 'end', int(now), 'expire', int(now + retention))
-  if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
+  if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(math.max(0, now - stop))) end -- the clock may have been set back
   redis.call('HINCRBY', j.key, 'revision', 1)
   emit(j, 'end ' .. final .. ' ' .. reason)
   j.ended = true
