@@ -21,7 +21,7 @@ local live, active, sweep, queries, limits = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local leases, attempts, done, retry, deaths, tickets = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 
 local LEASE = 3000        -- ms that an attempt is held without being renewed
-local ORPHAN = 10000      -- ms that an attached job lives without a watcher
+local ORPHAN = 9500       -- ms that an attached job lives without a watcher: ten seconds, less what the reconciler takes to come by
 local ABSENCE = 3000      -- ms without a reconciler after which nobody could have attended either
 local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
 local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
