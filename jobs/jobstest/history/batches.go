@@ -185,6 +185,8 @@ func (h *History) checkStop(o *Options) []Violation {
 				switch {
 				case h.during(op.begin.Time-int64(o.CutOff), op.begin.Time+int64(o.CutOff), b.process, Cut):
 					limit = op.returned() + int64(o.CutOff)
+				case h.during(op.begin.Time, op.returned(), "", Cut): // maybe of who was to pass the order on
+					limit = op.returned() + int64(o.Stop)
 				case h.during(op.begin.Time-int64(o.CutOff), op.begin.Time+int64(o.CutOff), "", Outage, Losses):
 					limit = op.returned() + int64(o.CutOff)
 				}

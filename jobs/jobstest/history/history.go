@@ -18,6 +18,7 @@ type History struct {
 	death   map[string]int64 // process -> when it was gone
 	batches bool             // there are some
 	stray   []Event          // batches of queries that no job has
+	maybe   map[string]bool  // queries of submits without an answer: there may be a job, or none
 }
 
 // operation is what was begun, and what came of it.
@@ -113,7 +114,7 @@ type batch struct {
 // New makes a history of events, which it sorts.
 func New(events []Event) *History {
 	Sort(events)
-	h := &History{byID: map[string]*job{}, death: map[string]int64{}}
+	h := &History{byID: map[string]*job{}, death: map[string]int64{}, maybe: map[string]bool{}}
 	type key struct {
 		process string
 		op      uint64
@@ -170,6 +171,9 @@ func (h *History) add(op *operation) {
 		return
 	case Submit:
 		if op.end == nil || op.end.Job == "" {
+			if op.outcome() == Unknown {
+				h.maybe[op.begin.Spec.Query] = true
+			}
 			return // it made no job that anybody knows of
 		}
 		id = op.end.Job
@@ -225,7 +229,7 @@ func (h *History) addBatch(op *operation, byQuery map[string][]*job) {
 		b.through = max(b.through, min(report.Through, b.hi))
 	}
 	owners := byQuery[e.Query]
-	if len(owners) == 0 {
+	if len(owners) == 0 && !h.maybe[e.Query] {
 		h.stray = append(h.stray, e)
 	}
 	for _, j := range owners {
