@@ -254,7 +254,7 @@ local function straggler()
   for _, record in ipairs(all) do
     local lo, hi = parse(record)
     local begin = tonumber(string.match(record, '^%d+:%d+:(%d+)'))
-    if (begin < since or begin > now) and lo < stop and holders[int(lo)] == 1 and not finished(lo, hi) then
+    if begin < since and lo < stop and holders[int(lo)] == 1 and not finished(lo, hi) then
       first, since = int(lo) .. ':' .. int(hi), begin
     end
   end
