@@ -334,8 +334,14 @@ func (w *Watcher) readLog(ctx context.Context) error {
 // or only its events are.
 func (w *Watcher) missing(ctx context.Context) ([]Event, error) {
 	job, err := w.relay.store.Get(ctx, w.job.Tenant, w.job.ID)
-	if err != nil || job.LastSequence <= w.seq {
+	if err != nil {
 		return nil, err
+	}
+	switch {
+	case job.LastSequence < w.seq, job.LastSequence == w.seq && job.State.Terminal():
+		return nil, ErrLogLost // the store has lost events that were seen here, and the end has the number of one of them
+	case job.LastSequence == w.seq:
+		return nil, nil
 	}
 	events, err := w.relay.store.Log(ctx, w.job.ID, w.seq, watchBuffer)
 	if err != nil || len(events) > 0 {

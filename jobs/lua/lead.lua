@@ -4,7 +4,9 @@
 -- ARGV  1 process, 2 ms until its leadership ends by itself; 0: it steps down
 -- Returns 1 if it leads
 local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then return 0 end
+-- A leadership that seems to last longer was timed before the clock was set back; nobody may be there to renew it.
+local stale = ARGV[2] ~= '0' and redis.call('PTTL', KEYS[1]) > tonumber(ARGV[2])
+if leader and leader ~= ARGV[1] and not stale then return 0 end
 if ARGV[2] == '0' then
   redis.call('DEL', KEYS[1])
   return 0

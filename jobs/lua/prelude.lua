@@ -138,7 +138,7 @@ end
 local function unpause(j)
   local since = num(j.key, 'pause')
   if since == 0 then return end
-  if num(j.key, 'start') > 0 then redis.call('HINCRBY', j.key, 'paused_for', int(now - since)) end
+  if num(j.key, 'start') > 0 then redis.call('HINCRBY', j.key, 'paused_for', int(math.max(0, now - since))) end
   redis.call('HDEL', j.key, 'pause', 'paused')
 end
 
@@ -147,7 +147,7 @@ local function finish(j, final, reason)
   unpause(j)
   local retention, stop = num(j.key, 'retention'), num(j.key, 'stop')
   redis.call('HSET', j.key, 'state', final, 'reason', reason, 'end', int(now), 'expire', int(now + retention))
-  if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(now - stop)) end
+  if stop > 0 then redis.call('HSET', j.key, 'stop_latency', int(math.max(0, now - stop))) end -- the clock may have been set back
   redis.call('HINCRBY', j.key, 'revision', 1)
   emit(j, 'end ' .. final .. ' ' .. reason)
   change(j, final, reason)

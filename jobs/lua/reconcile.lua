@@ -29,7 +29,7 @@ for _, j in ipairs(jobs) do
     local start, wall, orphan = num(j.key, 'start'), num(j.key, 'max_wall'), num(j.key, 'orphan')
     if wall > 0 and start > 0 and not pausing(j) and now >= start + wall + num(j.key, 'paused_for') - num(j.key, 'carried') then
       order_stop(j, 'EXHAUSTED', 'DURATION_EXHAUSTED')
-    elseif orphan > 0 and absent then
+    elseif orphan > 0 and (absent or orphan > now + ORPHAN) then -- or the clock was set back
       redis.call('HSET', j.key, 'orphan', int(now + ORPHAN))
     elseif orphan > 0 and now >= orphan then
       order_stop(j, 'CANCELLED', 'ORPHANED')
@@ -38,6 +38,12 @@ for _, j in ipairs(jobs) do
 end
 if redis.call('EXISTS', sweep) == 0 then return reply({}) end
 redis.call('HSET', sweep, 'seen', int(now))
+-- What was timed before the clock was set back would wait for as long as it was set back.
+for key, most in pairs({[leases] = LEASE, [tickets] = RECHECK}) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. int(now + most), '+inf')) do
+    redis.call('ZADD', key, 'XX', int(now + most), member)
+  end
+end
 expire()
 for _, j in ipairs(jobs) do
   settle(j)

@@ -44,7 +44,7 @@ if old then
   from = num(old.key, 'searched')
   local used = num(old.key, 'carried')
   local start = num(old.key, 'start')
-  if start > 0 then used = used + num(old.key, 'end') - start - num(old.key, 'paused_for') end
+  if start > 0 then used = used + math.max(0, num(old.key, 'end') - start - num(old.key, 'paused_for')) end -- the clock may have been set back
   redis.call('HSET', j.key, 'extends', args[10], 'origin', int(from), 'base', int(num(old.key, 'seq')),
     'carried', int(used), 'searched', int(from), 'seq', int(num(old.key, 'seq')), 'hits', int(num(old.key, 'hits')))
   local best = redis.call('HMGET', old.key, 'best_index', 'best_distance')

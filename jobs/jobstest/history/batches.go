@@ -183,7 +183,7 @@ func (h *History) checkStop(o *Options) []Violation {
 			for _, b := range j.batches {
 				ordered, within := op.begin.Time, o.Stop
 				disturbed := h.during(op.begin.Time-int64(o.CutOff), op.returned(), "", Outage, Losses)
-				if disturbed || h.during(op.begin.Time, op.returned(), op.begin.Process, Cut, Stall) {
+				if disturbed || h.during(op.begin.Time, op.returned(), "", Cut) || h.during(op.begin.Time, op.returned(), op.begin.Process, Stall) {
 					ordered = op.returned() // at the latest
 				}
 				if disturbed || h.during(op.begin.Time-int64(o.CutOff), ordered+int64(o.CutOff), b.process, Cut) {

@@ -18,8 +18,7 @@ type History struct {
 	death   map[string]int64 // process -> when it was gone
 	batches bool             // there are some
 	stray   []Event          // batches of queries that no job has
-	// unanswered has the queries of submits that may have made a job that nobody knows of.
-	unanswered map[string]bool
+	maybe   map[string]bool  // queries of submits without an answer: there may be a job, or none
 }
 
 // operation is what was begun, and what came of it.
@@ -115,7 +114,7 @@ type batch struct {
 // New makes a history of events, which it sorts.
 func New(events []Event) *History {
 	Sort(events)
-	h := &History{byID: map[string]*job{}, death: map[string]int64{}, unanswered: map[string]bool{}}
+	h := &History{byID: map[string]*job{}, death: map[string]int64{}, maybe: map[string]bool{}}
 	type key struct {
 		process string
 		op      uint64
@@ -172,11 +171,10 @@ func (h *History) add(op *operation) {
 		return
 	case Submit:
 		if op.end == nil || op.end.Job == "" {
-			// It made no job that anybody knows of, but may have made one.
-			if op.begin.Spec != nil && (op.end == nil || op.end.Outcome == Unknown) {
-				h.unanswered[op.begin.Spec.Query] = true
+			if op.outcome() == Unknown {
+				h.maybe[op.begin.Spec.Query] = true
 			}
-			return
+			return // it made no job that anybody knows of
 		}
 		id = op.end.Job
 	default:
@@ -231,7 +229,7 @@ func (h *History) addBatch(op *operation, byQuery map[string][]*job) {
 		b.through = max(b.through, min(report.Through, b.hi))
 	}
 	owners := byQuery[e.Query]
-	if len(owners) == 0 && !h.unanswered[e.Query] {
+	if len(owners) == 0 && !h.maybe[e.Query] {
 		h.stray = append(h.stray, e)
 	}
 	for _, j := range owners {
