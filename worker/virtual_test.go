@@ -2,9 +2,11 @@ package worker_test
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,7 +226,8 @@ func play(t *testing.T, p plan, scripts *tap.Scripts) []history.Violation {
 
 // Whatever dies, stops, is lost or repeated: all promises hold.
 //
-// Each round plays as many schedules as -rapid.checks says. A long run, of some hours:
+// Each round plays as many schedules as -rapid.checks says. Without that flag they are always the same ones, so that it
+// is a change that breaks them. A long run, of some hours, draws its own:
 //
 //	go test ./worker -run TestVirtualHistories -rapid.checks 33334 -timeout 0
 func TestVirtualHistories(t *testing.T) {
@@ -232,6 +235,13 @@ func TestVirtualHistories(t *testing.T) {
 	scripts := load(t)
 	for round := range virtualRounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			if checks, seed := flag.Lookup("rapid.checks"), flag.Lookup("rapid.seed"); checks.Value.String() == checks.DefValue &&
+				seed.Value.String() == seed.DefValue {
+				if err := seed.Value.Set(strconv.Itoa(round + 1)); err != nil {
+					t.Fatal(err)
+				}
+				defer seed.Value.Set(seed.DefValue)
+			}
 			rapid.Check(t, func(rt *rapid.T) {
 				p := drawPlan.Draw(rt, "plan")
 				if found := play(t, p, scripts); len(found) > 0 {

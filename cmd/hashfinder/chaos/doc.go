@@ -8,11 +8,13 @@
 // A run is one fresh system, its clients, and some strikes of one fault. A history is what was recorded of one job
 // whose life a strike fell into. By default each fault has one run:
 //
-//	go test ./cmd/hashfinder/chaos -run TestChaos
+//	go test -tags chaos ./cmd/hashfinder/chaos
 //
 // More of them print the matrix of faults and promises, and the times that were measured:
 //
-//	go test ./cmd/hashfinder/chaos -run TestChaos -v -timeout 0 -histories 300 -fault 'kill worker'
+//	go test -tags chaos ./cmd/hashfinder/chaos -v -timeout 0 -histories 300 -fault 'kill worker'
+//
+// It has a build tag because the times that it holds the service to need a machine with nothing else to do.
 //
 // The front ends are the program itself. The workers are the test program under another name, made of the same parts,
 // so that they can record what their kernels compute, and so that these can be made to fail. Their kernels are slowed

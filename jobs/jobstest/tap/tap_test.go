@@ -44,7 +44,7 @@ func TestHook(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := jobstest.Open(t, "redis://"+server.Addr())
 	scripts, err := tap.Load(os.DirFS("../../lua"), tap.Bug{Name: "idle", Edits: []tap.Edit{
-		{Script: "claim", Old: "if #members == 0 then return {'idle'} end", New: "if true then return {'idle'} end"},
+		{Script: "claim", Old: "if redis.call('ZREM', tickets, ticket) == 0 then return {'idle'} end", New: "if true then return {'idle'} end"},
 	}})
 	if err != nil {
 		t.Fatal(err)
