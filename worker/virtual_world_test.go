@@ -41,7 +41,8 @@ type world struct {
 	quiet    atomic.Bool    // no more noise
 	mute     atomic.Bool    // what is published is lost
 	ended    chan struct{}  // the world
-	late     sync.WaitGroup // calls that are still on their way
+	late     sync.WaitGroup // calls that are still on their way,
+	onTheWay atomic.Int64   // as many
 	clients  sync.WaitGroup
 	losses   []*history.Op // while there are some
 
@@ -404,7 +405,7 @@ func (p *process) arrive(f *faultPlan, call tap.Call) {
 		// Each of the next claims may be of the chunk that the call is about.
 		w := p.world
 		begin := time.Now()
-		w.late.Go(func() {
+		w.belated(func() {
 			for time.Since(begin) < 8*time.Second && w.await("claim", true, p, begin.Add(2900*time.Millisecond))() {
 				_ = call.Again(context.Background()) // what becomes of it is what the test is about
 			}
@@ -456,7 +457,7 @@ func (w *world) tell(p *process, call string, after bool) {
 // later makes a call some time from now, whatever has become of the process.
 func (p *process) later(call tap.Call, delay time.Duration) {
 	w := p.world
-	w.late.Go(func() {
+	w.belated(func() {
 		time.Sleep(delay)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -726,10 +727,21 @@ func (w *world) killWorkers(f *faultPlan) {
 	w.addWorker(workerPlan{Slots: 1, Rate: 300_000})
 }
 
+// belated does what comes late. All of it is done before the world ends.
+func (w *world) belated(do func()) {
+	w.onTheWay.Add(1)
+	w.late.Go(func() {
+		defer w.onTheWay.Add(-1)
+		do()
+	})
+}
+
 // heal ends all faults.
 func (w *world) heal() {
 	w.quiet.Store(true)
-	w.late.Wait()
+	for w.onTheWay.Load() > 0 { // no Wait: some more may begin
+		time.Sleep(100 * time.Millisecond)
+	}
 	for _, op := range w.losses {
 		op.End(history.Event{})
 	}
@@ -865,7 +877,7 @@ func (s *virtualSource) Serve(ctx context.Context, queue string, slots int, hand
 				}
 				time.Sleep(s.queue.world.upTo(5*time.Millisecond, s.process.name, "take"))
 				if _, err := handle(ctx, ticket); err != nil && s.process.run() {
-					s.queue.world.late.Go(func() {
+					s.queue.world.belated(func() {
 						time.Sleep(time.Second)
 						s.queue.put(ticket)
 					})
