@@ -237,10 +237,13 @@ func TestVirtualHistories(t *testing.T) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			if checks, seed := flag.Lookup("rapid.checks"), flag.Lookup("rapid.seed"); checks.Value.String() == checks.DefValue &&
 				seed.Value.String() == seed.DefValue {
-				if err := seed.Value.Set(strconv.Itoa(round + 1)); err != nil {
-					t.Fatal(err)
+				set := func(to string) {
+					if err := seed.Value.Set(to); err != nil {
+						t.Fatal(err)
+					}
 				}
-				defer seed.Value.Set(seed.DefValue)
+				set(strconv.Itoa(round + 1))
+				defer set(seed.DefValue)
 			}
 			rapid.Check(t, func(rt *rapid.T) {
 				p := drawPlan.Draw(rt, "plan")
