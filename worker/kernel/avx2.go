@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -55,7 +56,7 @@ type avx2Scan struct {
 func newAVX2Scan(queries []Query) *avx2Scan {
 	n := len(queries)
 	s := &avx2Scan{
-		pass:     newPass(queries),
+		pass:     newPass(queries, math.MaxInt),
 		filters:  make([]avx2Filter, n),
 		flags:    make([]*[avx2Stretch]uint8, 0, n),
 		filtered: make([]*[avx2Stretch]uint8, 0, n),

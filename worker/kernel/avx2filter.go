@@ -101,9 +101,23 @@ func newAVX2Count(q search.Query, groups int) *avx2Count {
 	n := len(q.Name)
 	c := &avx2Count{length: n, threshold: int32(n - q.Bound() - 1), groups: groups}
 	for i := range n {
-		c.classes[i] = uint32(class(q.Name[i])) * 0x01010101
+		c.classes[i] = uint32(avx2Class(class(q.Name[i]))) * 0x01010101
 	}
 	c.last = math.MaxUint32 >> (8 * (4*groups - (search.HashedNameLen - n + 1)))
+	return c
+}
+
+// avx2Class returns the number that avx2CountMost has for a class: that of the
+// code, less 26 for what is no capital letter, and 38 for the padding.
+func avx2Class(c uint8) uint8 {
+	switch {
+	case c == classPadding:
+		return 38
+	case c == classNone:
+		return 39
+	case c >= classOther2:
+		return c - 26
+	}
 	return c
 }
 

@@ -31,7 +31,12 @@ const (
 	avx512MatchCost = 1_500  // a query's matches with a step
 	plainCost       = 60     // a candidate
 	plainMatchCost  = 15     // a query's match with a candidate
+	avx512GroupCost = 7_000  // a group's look at a step
+	plainGroupCost  = 70     // a group's look at a candidate
 )
+
+// avx512GroupLeast is how many queries it takes to look for them together.
+const avx512GroupLeast = 4
 
 // avx512Hits is how many hits of a block are kept at most: 24 MB. A block with
 // more is left to the plain code, at least its beginning.
@@ -40,8 +45,8 @@ const avx512Hits = 1 << 20
 // Scan implements [Kernel].
 func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
 	p := avx512Pass{
-		pass:      newPass(queries),
-		matchers:  make([]avx512Matcher, len(queries)),
+		pass:      newPass(queries, avx512GroupLeast),
+		matchers:  make([]*avx512Matcher, len(queries)),
 		matcherOf: make([]*matcher, len(queries)),
 		stop:      stop,
 		report:    report,
@@ -49,10 +54,13 @@ func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Rep
 		reported:  lo,
 	}
 	for i := range p.live {
-		p.matchers[i].begin(&p.live[i])
+		p.matchers[p.live[i].query] = newAVX512Matcher(&p.live[i])
+	}
+	if p.many != nil {
+		p.group = new(avx512Group)
 	}
 	p.retire(lo)
-	for p.at < hi && len(p.live) > 0 && !stop.Load() {
+	for p.at < hi && p.queries() > 0 && !stop.Load() {
 		secretLen, plan, end := p.part(min(hi, p.lastEnd()))
 		if plan == nil || !p.worthwhile(secretLen, plan, end) {
 			p.plain(end)
@@ -74,8 +82,9 @@ func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Rep
 // avx512Pass is the state of one Scan.
 type avx512Pass struct {
 	pass
-	matchers []avx512Matcher // by the query's place
-	vectors  *avx512Hasher   // nil until it is needed
+	matchers []*avx512Matcher // by the query's place, of those in live
+	vectors  *avx512Hasher    // nil until it is needed
+	group    *avx512Group     // nil if no queries are looked for together
 	// found has the hits of a block, those of each lane in order if there is
 	// one query. lanes counts them.
 	found []Hit
@@ -88,12 +97,16 @@ type avx512Pass struct {
 	stop         *atomic.Bool
 	report       Report
 	at, reported uint64
+	end          uint64 // of the part of a block that is searched
 }
 
 // lastEnd returns where the last of the live queries ends.
 func (p *avx512Pass) lastEnd() (end uint64) {
 	for i := range p.live {
 		end = max(end, p.live[i].end)
+	}
+	if p.many != nil {
+		end = max(end, p.many.lastEnd())
 	}
 	return end
 }
@@ -139,12 +152,16 @@ func (p *avx512Pass) worthwhile(secretLen int, plan *avx512Plan, end uint64) boo
 	from := (p.at - search.LengthStart(secretLen)) % plan.size()
 	_, count := plan.steps(from, from+end-p.at)
 	n := uint64(len(p.live))
-	return count*(avx512StepCost+n*avx512MatchCost) < (end-p.at)*(plainCost+n*plainMatchCost)
+	step, plain := avx512StepCost+n*avx512MatchCost, plainCost+n*plainMatchCost
+	if p.many != nil {
+		step, plain = step+avx512GroupCost, plain+plainGroupCost
+	}
+	return count*step < (end-p.at)*plain
 }
 
 // plain searches from at to end as the generic kernel does.
 func (p *avx512Pass) plain(end uint64) {
-	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
+	for p.at < end && p.queries() > 0 && !p.stop.Load() {
 		p.at = p.stretch(p.at, p.at+p.span(p.at, min(end-p.at, ReportEvery-(p.at-p.reported))))
 		p.retire(p.at)
 		if p.at-p.reported == ReportEvery || len(p.hits) >= hitsAhead {
@@ -191,25 +208,41 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 	for i := range p.live {
 		p.matchers[p.live[i].query].beginBlock(min(end, p.live[i].end))
 	}
+	p.end = end
+	batch := avx512Batch
+	if p.many != nil {
+		p.group.begin(p.many)
+		batch = avx512GroupBatch
+	}
 	first, count := plan.steps(from, from+end-p.at)
 	for step := range plan.stepCount() {
 		if (step-first)%plan.stepCount() >= count {
 			continue
 		}
 		h.step(step)
-		for v := 0; v < avx512Vectors; v += avx512Batch {
-			h.hash(v)
+		for v := 0; v < avx512Vectors; v += batch {
+			if p.stop.Load() {
+				return blockStopped
+			}
 			at := base + step<<avx512StepLow + uint64(v)
+			if p.many == nil {
+				h.hash(v, batch)
+			} else {
+				p.hashGroup(v, at)
+			}
 			for i := range p.live {
-				if i%avx512StopEvery == 0 && p.stop.Load() {
+				if i%avx512StopEvery == avx512StopEvery-1 && p.stop.Load() {
 					return blockStopped
 				}
-				p.match(&p.live[i], at, plan.laneLow)
+				p.match(&p.live[i], at, plan.laneLow, batch)
 			}
 			if len(p.found) > avx512Hits {
 				return blockFull
 			}
 		}
+	}
+	if p.many != nil {
+		p.endGroup()
 	}
 	return blockDone
 }
@@ -219,10 +252,10 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 const avx512StopEvery = 1 << 8
 
 // match matches the batch of which the first candidate has index at.
-func (p *avx512Pass) match(m *matcher, at uint64, laneLow uint) {
-	vm := &p.matchers[m.query]
-	vm.flag(p.vectors)
-	for i, flags := range vm.flags {
+func (p *avx512Pass) match(m *matcher, at uint64, laneLow uint, batch int) {
+	vm := p.matchers[m.query]
+	vm.flag(p.vectors, batch)
+	for i, flags := range vm.flags[:batch*avx512Lanes/64] {
 		for flags != 0 {
 			// All flags of a vector.
 			v := bits.TrailingZeros64(flags) / avx512Lanes
@@ -264,37 +297,66 @@ func (p *avx512Pass) sort(laneLow uint) []Hit {
 		p.order[ends[lane]] = h
 		ends[lane]++
 	}
-	if len(p.live) > 1 {
+	if len(p.live) > 1 || p.many != nil {
 		begin := 0
 		for _, end := range ends {
-			slices.SortFunc(p.order[begin:end], func(a, b Hit) int {
-				return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Query, b.Query))
-			})
+			sortLane(p.order[begin:end])
 			begin = end
 		}
+		p.order = slices.Compact(p.order) // a group finds some of them twice
 	}
 	return p.order
+}
+
+// sortLane sorts the hits of a lane. A group finds them in order, but for those
+// of one candidate.
+func sortLane(hits []Hit) {
+	if !slices.IsSortedFunc(hits, func(a, b Hit) int { return cmp.Compare(a.Index, b.Index) }) {
+		slices.SortFunc(hits, compareHits)
+		return
+	}
+	for begin := 0; begin < len(hits); {
+		end := begin + 1
+		for end < len(hits) && hits[end].Index == hits[begin].Index {
+			end++
+		}
+		if end-begin > 1 {
+			slices.SortFunc(hits[begin:end], compareHits)
+		}
+		begin = end
+	}
 }
 
 // hand reports the hits of a block that has been searched up to end.
 func (p *avx512Pass) hand(end uint64) {
 	hits := p.sort(p.vectors.plan.laneLow)
-	for p.at < end && len(p.live) > 0 && !p.stop.Load() {
+	for p.at < end && p.queries() > 0 && !p.stop.Load() {
 		through := p.at + min(end-p.at, ReportEvery)
-		clear(p.matcherOf)
 		for i := range p.live {
 			p.matcherOf[p.live[i].query] = &p.live[i]
 		}
 		for len(hits) > 0 && hits[0].Index < through {
 			h := hits[0]
 			hits = hits[1:]
-			if m := p.matcherOf[h.Query]; m != nil && h.Index < m.end {
-				p.hits = append(p.hits, m.hit(h.Index, h.Distance))
+			if m := p.matcherOf[h.Query]; m != nil {
+				if h.Index < m.end {
+					p.hits = append(p.hits, m.hit(h.Index, h.Distance))
+				}
+			} else if p.many != nil {
+				if w := p.many.at(h.Query); w != nil && h.Index < w.end {
+					p.hits = append(p.hits, p.many.accept(h))
+				}
 			}
 		}
-		last := p.lastEnd()
+		for i := range p.live {
+			p.matcherOf[p.live[i].query] = nil
+		}
+		last := uint64(0)
+		if p.many == nil || p.many.live == 0 || p.many.ends <= through { // else there is one that goes on
+			last = p.lastEnd()
+		}
 		p.retire(through)
-		if len(p.live) == 0 {
+		if p.queries() == 0 {
 			through = last
 		}
 		p.at = through
@@ -351,8 +413,8 @@ const (
 	avx512ByFour8
 )
 
-// begin makes the matcher for m.
-func (v *avx512Matcher) begin(m *matcher) {
+func newAVX512Matcher(m *matcher) *avx512Matcher {
+	v := new(avx512Matcher)
 	switch {
 	case m.bound == 0 && (m.n >= 7 || m.n == 6 && m.class[5] != classPadding):
 		v.filter = avx512BySequence6
@@ -400,6 +462,7 @@ func (v *avx512Matcher) begin(m *matcher) {
 			}
 		}
 	}
+	return v
 }
 
 // beginBlock makes ready for a block, in which no hit at or above end matters.
@@ -408,26 +471,26 @@ func (v *avx512Matcher) beginBlock(end uint64) {
 	v.found = [avx512Lanes]int{}
 }
 
-// flag sets the flags for h's batch.
-func (v *avx512Matcher) flag(h *avx512Hasher) {
+// flag sets the flags for h's batch of so many vectors.
+func (v *avx512Matcher) flag(h *avx512Hasher, batch int) {
 	digests, flags := &h.digests[0], &v.flags[0]
 	switch v.filter {
 	case avx512BySequence6:
-		avx512Sequence6(&v.sequence, digests, flags, avx512Batch)
+		avx512Sequence6(&v.sequence, digests, flags, batch)
 	case avx512BySequence7:
-		avx512Sequence7(&v.sequence, digests, flags, avx512Batch)
+		avx512Sequence7(&v.sequence, digests, flags, batch)
 	case avx512ByPieces:
-		avx512Pieces(&v.pieces, digests, flags, avx512Batch)
+		avx512Pieces(&v.pieces, digests, flags, batch)
 	case avx512ByFour5:
-		avx512Filter5(&v.tables[0], v.begins, digests, flags, avx512Batch)
+		avx512Filter5(&v.tables[0], v.begins, digests, flags, batch)
 	case avx512ByFour6:
-		avx512Filter6(&v.tables[0], v.begins, digests, flags, avx512Batch)
+		avx512Filter6(&v.tables[0], v.begins, digests, flags, batch)
 	case avx512ByFour7:
-		avx512Filter7(&v.tables[0], v.begins, digests, flags, avx512Batch)
+		avx512Filter7(&v.tables[0], v.begins, digests, flags, batch)
 	case avx512ByFour8:
-		avx512Filter8(&v.tables[0], v.begins, digests, flags, avx512Batch)
+		avx512Filter8(&v.tables[0], v.begins, digests, flags, batch)
 	case avx512NoFilter:
-		avx512Distance(&v.tables[0], v.groups, v.begins, v.needs, digests, flags, &v.most[0], avx512Batch)
+		avx512Distance(&v.tables[0], v.groups, v.begins, v.needs, digests, flags, &v.most[0], batch)
 	}
 }
 

@@ -2902,6 +2902,4815 @@ rows:
 	VZEROUPPER
 	RET
 
+// func avx512HashAndFetch3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch3x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	VMOVDQU32   (AX), Z0
+	VPADDD.BCST 128(DX), Z0, Z1
+	LEAQ        128(R9), R11
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -128(R11), R10
+	VMOVDQU32   64(AX), Z3
+	MOVL        -124(R11), R12
+	VPADDD      Z3, Z2, Z2
+	MOVL        -120(R11), R13
+	VPROLD      $0x1e, Z1, Z4
+	MOVL        -116(R11), R14
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 384(DX), Z0, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, -124(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z1, Z1
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z9
+	MOVL        -112(R11), R10
+	VPADDD      Z8, Z1, Z1
+	VPROLD      $0x1e, Z7, Z8
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        -100(R11), R14
+	VPADDD.BCST 640(DX), Z0, Z12
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z9, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R13, -104(R11)
+	VPADDD      Z3, Z15, Z15
+	MOVL        R14, -100(R11)
+	VMOVDQU32   320(AX), Z17
+	MOVL        -96(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -92(R11), R12
+	VPADDD      Z14, Z7, Z7
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z2, Z2
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 896(DX), Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z12, Z12
+	MOVL        -76(R11), R12
+	VPADDD      Z3, Z20, Z3
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -68(R11), R14
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   384(AX), Z22
+	VPADDD      Z22, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z9, Z9
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        R13, -72(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z3, Z6
+	MOVL        -56(R11), R13
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z12, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        R12, -60(R11)
+	VPADDD      Z6, Z0, Z0
+	VPROLD      $0x05, Z1, Z6
+	MOVL        R13, -56(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        R14, -52(R11)
+	VPADDD      Z23, Z15, Z15
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        -44(R11), R12
+	VMOVDQU32   448(AX), Z24
+	MOVL        -40(R11), R13
+	VPADDD      Z24, Z4, Z4
+	MOVL        -36(R11), R14
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z12, Z10
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z4, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z2, Z2
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z15, Z6
+	VPADDD      Z17, Z3, Z3
+	MOVL        -28(R11), R12
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        -24(R11), R13
+	VPROLD      $0x05, Z7, Z25
+	MOVL        -20(R11), R14
+	VPADDD      Z22, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z12, Z6
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z2, Z13
+	MOVL        R13, -24(R11)
+	VPADDD      Z9, Z8, Z8
+	MOVL        R14, -20(R11)
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        -16(R11), R10
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        -12(R11), R12
+	VMOVDQU32   512(AX), Z26
+	MOVL        -8(R11), R13
+	VPADDD      Z26, Z11, Z11
+	MOVL        -4(R11), R14
+	VPADDD      Z25, Z8, Z8
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z11, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z27
+	MOVL        R10, -16(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R12, -12(R11)
+	VPADDD      Z13, Z1, Z1
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        R14, -4(R11)
+	VPADDD      Z24, Z14, Z13
+	MOVL        (R11), R10
+	VPADDD      Z25, Z0, Z0
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        8(R11), R13
+	VPROLD      $0x05, Z8, Z22
+	MOVL        12(R11), R14
+	VPADDD      Z15, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R12, 4(R11)
+	VPADDD      Z7, Z16, Z7
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        16(R11), R10
+	VMOVDQU32   576(AX), Z28
+	MOVL        20(R11), R12
+	VPADDD      Z28, Z18, Z18
+	MOVL        24(R11), R13
+	VPADDD      Z22, Z7, Z7
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z13, Z22
+	MOVL        R10, 16(R11)
+	VPADDD      Z3, Z19, Z3
+	VPADDD      Z25, Z2, Z2
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        R13, 24(R11)
+	VPADDD      Z26, Z21, Z19
+	MOVL        R14, 28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z7, Z24
+	MOVL        40(R11), R13
+	VPADDD      Z6, Z19, Z6
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z2, Z22
+	MOVL        R12, 36(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R13, 40(R11)
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z3, Z25
+	VMOVDQU32   640(AX), Z27
+	MOVL        48(R11), R10
+	VPADDD      Z27, Z20, Z20
+	MOVL        52(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        60(R11), R14
+	VPADDD      Z26, Z23, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z20, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z23, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        R13, 56(R11)
+	VPADDD      Z28, Z10, Z10
+	MOVL        R14, 60(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        64(R11), R10
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        72(R11), R13
+	VPADDD      Z13, Z10, Z10
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, 64(R11)
+	VPADDD      Z7, Z4, Z4
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 76(R11)
+	VMOVDQU32   704(AX), Z26
+	MOVL        80(R11), R10
+	VPADDD      Z26, Z17, Z17
+	MOVL        84(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        92(R11), R14
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z17
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        R13, 88(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 92(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        96(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        100(R11), R12
+	VPADDD      Z6, Z9, Z6
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        108(R11), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, 96(R11)
+	VPADDD      Z5, Z11, Z5
+	VPROLD      $0x1e, Z10, Z11
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, 104(R11)
+	VMOVDQU32   768(AX), Z28
+	MOVL        R14, 108(R11)
+	VPADDD      Z28, Z14, Z14
+	MOVL        112(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z27, Z15, Z15
+	MOVL        124(R11), R14
+	VPADDD      Z1, Z14, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, 112(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        R12, 116(R11)
+	VPADDD      Z26, Z16, Z15
+	MOVL        R13, 120(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 124(R11)
+	VPROLD      $0x1e, Z2, Z16
+	VPROLD      $0x05, Z5, Z23
+	ADDQ        $+256, R11
+	VPADDD      Z10, Z15, Z10
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        -120(R11), R13
+	VPADDD      Z28, Z18, Z18
+	MOVL        -116(R11), R14
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, -124(R11)
+	VMOVDQU32   832(AX), Z27
+	MOVL        R13, -120(R11)
+	VPADDD      Z27, Z21, Z21
+	MOVL        R14, -116(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	VPADDD      Z26, Z19, Z19
+	MOVL        -108(R11), R12
+	VPADDD      Z2, Z21, Z2
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z19, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z8, Z8
+	MOVL        R10, -112(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R12, -108(R11)
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        R13, -104(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R14, -100(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        -92(R11), R12
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	MOVL        -88(R11), R13
+	VPADDD      Z27, Z20, Z20
+	MOVL        -84(R11), R14
+	VPADDD      Z23, Z6, Z6
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R10, -96(R11)
+	VMOVDQU32   896(AX), Z26
+	MOVL        R12, -92(R11)
+	VPADDD      Z26, Z22, Z22
+	MOVL        R13, -88(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	MOVL        -80(R11), R10
+	VPADDD      Z28, Z13, Z13
+	MOVL        -76(R11), R12
+	VPADDD      Z1, Z22, Z1
+	MOVL        -72(R11), R13
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z13, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	VPADDD      Z27, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, -72(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        -60(R11), R12
+	VPADDD      Z26, Z17, Z17
+	MOVL        -56(R11), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z4, Z17, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R10, -64(R11)
+	VMOVDQU32   960(AX), Z28
+	MOVL        R12, -60(R11)
+	VPADDD      Z28, Z12, Z12
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        R14, -52(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        -48(R11), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        -36(R11), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z11, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	VPADDD      Z28, Z14, Z14
+	MOVL        -28(R11), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1024(AX), Z27
+	MOVL        R10, -32(R11)
+	VPADDD      Z27, Z16, Z16
+	MOVL        R12, -28(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        R14, -20(R11)
+	VPADDD      Z26, Z15, Z15
+	MOVL        -16(R11), R10
+	VPADDD      Z1, Z16, Z1
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z15, Z0
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z18, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R12, -12(R11)
+	VPADDD      Z7, Z15, Z7
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        (R11), R10
+	VPADDD      Z27, Z21, Z21
+	MOVL        4(R11), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z21, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z21
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1088(AX), Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z19, Z19
+	MOVL        R10, (R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        R13, 8(R11)
+	VPADDD      Z28, Z8, Z8
+	MOVL        R14, 12(R11)
+	VPADDD      Z2, Z19, Z2
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        24(R11), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        28(R11), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z20, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z4, Z24
+	VPADDD      Z6, Z8, Z6
+	MOVL        R12, 20(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R13, 24(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        R14, 28(R11)
+	VPADDD      Z26, Z22, Z22
+	MOVL        32(R11), R10
+	VPADDD      Z23, Z6, Z6
+	MOVL        36(R11), R12
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        40(R11), R13
+	VPROLD      $0x05, Z2, Z23
+	MOVL        44(R11), R14
+	VPADDD      Z5, Z22, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1152(AX), Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z13, Z13
+	MOVL        R10, 32(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        R13, 40(R11)
+	VPADDD      Z27, Z10, Z10
+	MOVL        R14, 44(R11)
+	VPADDD.BCST 132(DX), Z13, Z13
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z6, Z27
+	MOVL        52(R11), R12
+	VPADDD      Z0, Z10, Z0
+	MOVL        56(R11), R13
+	VPADDD      Z1, Z13, Z1
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z17, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z13
+	MOVL        R10, 48(R11)
+	VPADDD      Z7, Z10, Z7
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R14, 60(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        64(R11), R10
+	VPADDD      Z27, Z7, Z7
+	MOVL        68(R11), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z12, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        R10, 64(R11)
+	VPADDD      Z26, Z9, Z9
+	MOVL        R12, 68(R11)
+	VMOVDQU32   1216(AX), Z12
+	MOVL        R13, 72(R11)
+	VPADDD      Z12, Z11, Z11
+	MOVL        R14, 76(R11)
+	VPADDD      Z13, Z4, Z4
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z7, Z13
+	MOVL        84(R11), R12
+	VPADDD      Z3, Z9, Z3
+	MOVL        88(R11), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z14, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z3, Z3
+	VPADDD      Z27, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z19, Z24, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 644(DX), Z11, Z11
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        R13, 88(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R14, 92(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        104(R11), R13
+	VPADDD      Z12, Z16, Z11
+	MOVL        108(R11), R14
+	VPADDD      Z13, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z11, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z28, Z15, Z15
+	VMOVDQU32   1280(AX), Z27
+	MOVL        R12, 100(R11)
+	VPADDD      Z27, Z18, Z18
+	MOVL        R13, 104(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R14, 108(R11)
+	VPTERNLOGD  $0xca, Z22, Z23, Z7
+	MOVL        112(R11), R10
+	VPADDD.BCST 900(DX), Z15, Z15
+	MOVL        116(R11), R12
+	VPADDD      Z1, Z18, Z1
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z6, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z24, Z9, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z21, Z15
+	MOVL        R10, 112(R11)
+	VPADDD      Z13, Z0, Z0
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R14, 124(R11)
+	VPADDD      Z7, Z15, Z7
+	VPROLD      $0x1e, Z3, Z15
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0xca, Z17, Z25, Z2
+	MOVL        -128(R11), R10
+	VPADDD      Z27, Z19, Z19
+	MOVL        -124(R11), R12
+	VPADDD      Z26, Z7, Z7
+	MOVL        -120(R11), R13
+	VPTERNLOGD  $0xca, Z10, Z14, Z3
+	MOVL        -116(R11), R14
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z19, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1344(AX), Z28
+	MOVL        R10, -128(R11)
+	VPADDD      Z28, Z20, Z20
+	MOVL        R12, -124(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xca, Z23, Z11, Z6
+	MOVL        R14, -116(R11)
+	VPADDD      Z12, Z8, Z8
+	MOVL        -112(R11), R10
+	VPADDD.BCST 136(DX), Z20, Z12
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        -108(R11), R12
+	VPROLD      $0x05, Z7, Z20
+	MOVL        -104(R11), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        -100(R11), R14
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z9, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z22, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z2, Z2
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z4, Z12
+	MOVL        R12, -108(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -96(R11), R10
+	VPADDD      Z28, Z24, Z22
+	MOVL        -92(R11), R12
+	VPADDD      Z20, Z6, Z6
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0xca, Z14, Z15, Z0
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z25, Z13, Z1
+	VPADDD.BCST 392(DX), Z22, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z20, Z5
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0xca, Z11, Z19, Z7
+	MOVL        R12, -92(R11)
+	VPADDD      Z27, Z10, Z10
+	MOVL        R13, -88(R11)
+	VMOVDQU32   1408(AX), Z20
+	MOVL        R14, -84(R11)
+	VPADDD      Z20, Z17, Z17
+	MOVL        -80(R11), R10
+	VPADDD      Z12, Z5, Z5
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z6, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        -68(R11), R14
+	VPADDD      Z1, Z17, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z23, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z16, Z4
+	MOVL        R10, -80(R11)
+	VPADDD.BCST 648(DX), Z17, Z17
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R14, -68(R11)
+	VPROLD      $0x05, Z5, Z26
+	MOVL        -64(R11), R10
+	VPADDD      Z7, Z17, Z7
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z2
+	MOVL        -52(R11), R14
+	VPADDD      Z20, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z9, Z4
+	MOVL        R10, -64(R11)
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        R12, -60(R11)
+	VPADDD      Z28, Z14, Z14
+	VMOVDQU32   1472(AX), Z27
+	MOVL        R13, -56(R11)
+	VPADDD      Z27, Z25, Z25
+	MOVL        R14, -52(R11)
+	VPADDD      Z26, Z4, Z4
+	MOVL        -48(R11), R10
+	VPTERNLOGD  $0x96, Z19, Z22, Z6
+	MOVL        -44(R11), R12
+	VPADDD.BCST 904(DX), Z14, Z14
+	MOVL        -40(R11), R13
+	VPADDD      Z2, Z25, Z2
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z10, Z5
+	MOVL        R10, -48(R11)
+	VPADDD      Z20, Z11, Z11
+	MOVL        R12, -44(R11)
+	VPADDD      Z12, Z3, Z3
+	MOVL        R13, -40(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R14, -36(R11)
+	VPROLD      $0x05, Z4, Z14
+	MOVL        -32(R11), R10
+	VPADDD      Z6, Z11, Z6
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z21, Z24, Z1
+	MOVL        -24(R11), R13
+	VPADDD      Z27, Z18, Z17
+	MOVL        -20(R11), R14
+	VPADDD      Z26, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z8, Z23, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z17, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        R10, -32(R11)
+	VPROLD      $0x05, Z3, Z26
+	MOVL        R12, -28(R11)
+	VMOVDQU32   1536(AX), Z28
+	MOVL        R13, -24(R11)
+	VPADDD      Z28, Z13, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z14, Z5, Z5
+	MOVL        -16(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z9, Z7
+	MOVL        -12(R11), R12
+	VPADDD      Z20, Z15, Z14
+	MOVL        -8(R11), R13
+	VPADDD.BCST 140(DX), Z13, Z13
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z4, Z15
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z13, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z10, Z25, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z19, Z13
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z0, Z0
+	MOVL        R12, -12(R11)
+	VPADDD      Z18, Z1, Z1
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R14, -4(R11)
+	VPADDD      Z7, Z13, Z7
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        8(R11), R13
+	VPADDD      Z28, Z16, Z16
+	MOVL        12(R11), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z23, Z11, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z24, Z12, Z2
+	VPADDD.BCST 396(DX), Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z26
+	MOVL        R12, 4(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z9, Z17, Z6
+	MOVL        R14, 12(R11)
+	VPADDD      Z27, Z8, Z8
+	MOVL        16(R11), R10
+	VMOVDQU32   1600(AX), Z16
+	MOVL        20(R11), R12
+	VPADDD      Z16, Z21, Z21
+	MOVL        24(R11), R13
+	VPADDD      Z14, Z4, Z4
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z21, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z22, Z21
+	MOVL        R10, 16(R11)
+	VPADDD      Z20, Z3, Z3
+	VPADDD      Z26, Z2, Z2
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0x96, Z25, Z15, Z5
+	MOVL        R13, 24(R11)
+	VPADDD.BCST 652(DX), Z21, Z20
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        40(R11), R13
+	VPADDD      Z6, Z20, Z6
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0x96, Z11, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z18, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z14
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z2, Z20
+	MOVL        R12, 36(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R13, 40(R11)
+	VPROLD      $0x1e, Z7, Z10
+	MOVL        R14, 44(R11)
+	VPADDD      Z28, Z23, Z23
+	VMOVDQU32   1664(AX), Z27
+	MOVL        48(R11), R10
+	VPADDD      Z27, Z24, Z24
+	MOVL        52(R11), R12
+	VPADDD      Z26, Z5, Z5
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z19, Z7
+	MOVL        60(R11), R14
+	VPADDD.BCST 908(DX), Z23, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 144(DX), Z24, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z23, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z1, Z24, Z1
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0x96, Z15, Z8, Z4
+	MOVL        R13, 56(R11)
+	VPADDD      Z16, Z9, Z9
+	MOVL        R14, 60(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        64(R11), R10
+	VPADDD      Z20, Z1, Z1
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        72(R11), R13
+	VPADDD      Z7, Z9, Z7
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z25, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z22, Z2
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 400(DX), Z23, Z23
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        80(R11), R10
+	VPADDD      Z4, Z23, Z4
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z10, Z6
+	MOVL        88(R11), R13
+	VPADDD      Z16, Z11, Z11
+	MOVL        92(R11), R14
+	VMOVDQU32   1728(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z4, Z4
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 148(DX), Z12, Z11
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z17, Z17
+	MOVL        R13, 88(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 92(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z26, Z5
+	MOVL        100(R11), R12
+	VPADDD.BCST 656(DX), Z17, Z11
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        108(R11), R14
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z21, Z9, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z16, Z15, Z15
+	VPADDD      Z14, Z6, Z6
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z14
+	MOVL        R13, 104(R11)
+	VPTERNLOGD  $0x96, Z22, Z20, Z1
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 404(DX), Z15, Z15
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        116(R11), R12
+	VPADDD      Z27, Z13, Z13
+	MOVL        120(R11), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        124(R11), R14
+	VPADDD      Z5, Z15, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z10, Z24, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 912(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1792(AX), Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z18, Z18
+	MOVL        R10, 112(R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, 116(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, 120(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, 124(R11)
+	VPADDD      Z1, Z18, Z1
+	VPROLD      $0x1e, Z4, Z13
+	ADDQ        $+256, R11
+	VPADDD      Z16, Z19, Z18
+	MOVL        -128(R11), R10
+	VPADDD      Z14, Z0, Z0
+	MOVL        -124(R11), R12
+	VPADDD      Z27, Z1, Z1
+	MOVL        -120(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z12, Z4
+	MOVL        -116(R11), R14
+	VPADDD.BCST 660(DX), Z18, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z14, Z7
+	MOVL        R10, -128(R11)
+	VPTERNLOGD  $0x96, Z9, Z17, Z3
+	MOVL        R12, -124(R11)
+	VPTERNLOGD  $0x96, Z20, Z11, Z2
+	MOVL        R13, -120(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        R14, -116(R11)
+	VPADDD      Z23, Z7, Z7
+	MOVL        -112(R11), R10
+	VPROLD      $0x05, Z0, Z14
+	VPROLD      $0x05, Z1, Z23
+	MOVL        -108(R11), R12
+	VPADDD      Z4, Z8, Z4
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z6, Z8
+	MOVL        -100(R11), R14
+	VPADDD      Z16, Z21, Z16
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1856(AX), Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z6
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 916(DX), Z16, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z2, Z22, Z2
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        R14, -100(R11)
+	VPROLD      $0x05, Z7, Z27
+	MOVL        -96(R11), R10
+	VPADDD      Z3, Z16, Z3
+	MOVL        -92(R11), R12
+	VPADDD      Z23, Z2, Z2
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0x96, Z12, Z13, Z5
+	MOVL        -84(R11), R14
+	VPADDD      Z15, Z10, Z10
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        R10, -96(R11)
+	MOVL        (DX), R10
+	MOVL        R12, -92(R11)
+	XORL        (CX), R10
+	MOVL        R13, -88(R11)
+	MOVL        R10, (BX)
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0x96, Z11, Z19, Z1
+	MOVL        -80(R11), R10
+	VPADDD      Z21, Z26, Z23
+	MOVL        -76(R11), R12
+	VPADDD      Z27, Z6, Z6
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z18, Z0
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z23, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z27
+	VMOVDQU32   1920(AX), Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z20, Z20
+	MOVL        R10, -80(R11)
+	VPADDD      Z16, Z5, Z5
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0x96, Z25, Z8, Z7
+	MOVL        R13, -72(R11)
+	VPADDD      Z15, Z9, Z9
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 152(DX), Z20, Z15
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        -60(R11), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        -56(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        -52(R11), R15
+	VPADDD      Z1, Z15, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        256(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        (CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 128(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        R12, -64(R11)
+	VPADDD      Z21, Z24, Z9
+	MOVL        R13, -60(R11)
+	VPADDD      Z27, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        R14, -56(R11)
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R15, -52(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        -40(R11), R13
+	VPADDD      Z28, Z12, Z12
+	MOVL        -36(R11), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z10, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 408(DX), Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R10, -48(R11)
+	VPROLD      $0x05, Z0, Z26
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R13, -40(R11)
+	VPADDD      Z4, Z12, Z4
+	MOVL        R14, -36(R11)
+	MOVL        512(DX), R10
+	MOVL        -32(R11), R12
+	XORL        (CX), R10
+	MOVL        R10, 256(BX)
+	MOVL        -28(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z23, Z6
+	MOVL        -24(R11), R13
+	VPADDD      Z21, Z17, Z12
+	MOVL        -20(R11), R14
+	VMOVDQU32   1984(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z12, Z3
+	MOVL        R12, -32(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -28(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R13, -24(R11)
+	VPADDD      Z28, Z25, Z12
+	MOVL        R14, -20(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        -16(R11), R12
+	VPADDD      Z27, Z2, Z2
+	MOVL        -12(R11), R13
+	VPTERNLOGD  $0x96, Z22, Z16, Z5
+	MOVL        -8(R11), R14
+	VPADDD.BCST 664(DX), Z12, Z12
+	MOVL        -4(R11), R15
+	VPROLD      $0x1e, Z0, Z21
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        768(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        (CX), R10
+	MOVL        R12, -16(R11)
+	MOVL        R10, 384(BX)
+	MOVL        R13, -12(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z0
+	MOVL        R14, -8(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z1
+	MOVL        R15, -4(R11)
+	VPADDD      Z17, Z13, Z12
+	MOVL        (R11), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        4(R11), R13
+	VPROLD      $0x05, Z3, Z13
+	MOVL        8(R11), R14
+	MOVL        4(DX), R10
+	MOVL        12(R11), R15
+	XORL        4(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 4(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z15
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z18, Z18
+	MOVL        R12, (R11)
+	VMOVDQU32   2048(AX), Z27
+	MOVL        R13, 4(R11)
+	VPADDD      Z27, Z19, Z19
+	MOVL        R14, 8(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        16(R11), R10
+	VPADDD.BCST 920(DX), Z18, Z18
+	MOVL        20(R11), R14
+	VPADDD.BCST (BX), Z19, Z19
+	MOVL        24(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        28(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z18, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z16, Z11, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z8, Z8
+	MOVL        R10, 16(R11)
+	VPADDD      Z13, Z0, Z0
+	VPADDD      Z15, Z1, Z1
+	MOVL        R14, 20(R11)
+	MOVL        260(DX), R10
+	MOVL        R12, 24(R11)
+	XORL        4(CX), R10
+	MOVL        R13, 28(R11)
+	MOVL        R10, 132(BX)
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z5, Z13
+	MOVL        36(R11), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z22, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z21, Z3
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z2
+	MOVL        R10, 32(R11)
+	VPADDD.BCST 128(BX), Z18, Z18
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z0, Z22
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z1, Z28
+	VPADDD      Z4, Z18, Z4
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z12, Z6
+	MOVL        52(R11), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        56(R11), R14
+	VMOVDQU32   2112(AX), Z17
+	MOVL        60(R11), R15
+	VPADDD      Z17, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	MOVL        516(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        4(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 260(BX)
+	MOVL        R12, 48(R11)
+	VPROLD      $0x05, Z7, Z13
+	MOVL        R13, 52(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R14, 56(R11)
+	VPADDD.BCST 156(DX), Z14, Z10
+	MOVL        R15, 60(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        64(R11), R10
+	VPADDD      Z27, Z23, Z18
+	MOVL        68(R11), R12
+	VPADDD      Z22, Z3, Z3
+	MOVL        72(R11), R13
+	VPADDD      Z2, Z10, Z2
+	VPTERNLOGD  $0x96, Z11, Z26, Z5
+	MOVL        76(R11), R14
+	VPADDD.BCST 256(BX), Z18, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R13, 72(R11)
+	VPADDD      Z17, Z16, Z16
+	MOVL        R14, 76(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        80(R11), R12
+	MOVL        772(DX), R10
+	MOVL        84(R11), R13
+	XORL        4(CX), R10
+	MOVL        88(R11), R14
+	MOVL        R10, 388(BX)
+	MOVL        92(R11), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z25, Z15, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 412(DX), Z16, Z16
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, 80(R11)
+	VPADDD      Z5, Z16, Z5
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0x96, Z12, Z19, Z7
+	MOVL        R14, 88(R11)
+	VPADDD.BCST 384(BX), Z9, Z9
+	MOVL        R10, 92(R11)
+	VMOVDQU32   2176(AX), Z16
+	MOVL        96(R11), R10
+	VPADDD      Z16, Z24, Z24
+	MOVL        100(R11), R12
+	VPADDD      Z22, Z5, Z5
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z6, Z22
+	MOVL        108(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 4(BX), Z24, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z0, Z0
+	MOVL        R10, 96(R11)
+	VPADDD      Z1, Z9, Z1
+	VPTERNLOGD  $0x96, Z26, Z14, Z4
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 668(DX), Z20, Z9
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R14, 108(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z5, Z20
+	MOVL        116(R11), R12
+	VPADDD      Z7, Z9, Z7
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z22
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z10, Z2
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 132(BX), Z11, Z11
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R13, 120(R11)
+	VPADDD      Z17, Z21, Z17
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z1, Z21
+	VPADDD      Z4, Z11, Z4
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z19, Z23, Z6
+	MOVL        -128(R11), R10
+	VPADDD.BCST 924(DX), Z17, Z11
+	MOVL        -124(R11), R12
+	VMOVDQU32   2240(AX), Z17
+	MOVL        -120(R11), R13
+	VPADDD      Z17, Z25, Z25
+	MOVL        -116(R11), R14
+	VPADDD      Z20, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -128(R11)
+	VPADDD      Z16, Z12, Z12
+	MOVL        R12, -124(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        R13, -120(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z5
+	MOVL        -112(R11), R10
+	VPADDD.BCST 260(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        -108(R11), R14
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        -104(R11), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -100(R11), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z13, Z0
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z26, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z3, Z20
+	MOVL        R14, -108(R11)
+	MOVL        8(DX), R10
+	MOVL        R12, -104(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -100(R11)
+	MOVL        R10, 8(BX)
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -92(R11), R12
+	VPADDD      Z5, Z12, Z5
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z8, Z8
+	VMOVDQU32   2304(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z27, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 388(BX), Z8, Z8
+	MOVL        R10, -96(R11)
+	VPADDD.BCST 160(DX), Z15, Z15
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R14, -84(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        -80(R11), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        -76(R11), R13
+	VPTERNLOGD  $0x96, Z24, Z11, Z4
+	MOVL        -72(R11), R14
+	VPADDD      Z17, Z19, Z8
+	MOVL        -68(R11), R15
+	VPADDD      Z20, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        264(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        8(CX), R10
+	MOVL        R10, 136(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -80(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -72(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R15, -68(R11)
+	VPADDD      Z16, Z14, Z14
+	MOVL        -64(R11), R10
+	VPADDD      Z28, Z7, Z7
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z22, Z2
+	MOVL        -52(R11), R14
+	VPADDD.BCST 416(DX), Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0x96, Z27, Z12, Z6
+	MOVL        R12, -60(R11)
+	VPADDD      Z17, Z18, Z14
+	VMOVDQU32   2368(AX), Z17
+	MOVL        R13, -56(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        R14, -52(R11)
+	VPADDD      Z15, Z4, Z4
+	MOVL        -48(R11), R12
+	MOVL        520(DX), R10
+	MOVL        -44(R11), R13
+	XORL        8(CX), R10
+	MOVL        -40(R11), R14
+	MOVL        R10, 264(BX)
+	MOVL        -36(R11), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 164(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z23, Z18
+	MOVL        R12, -48(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        R13, -44(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0x96, Z11, Z25, Z5
+	MOVL        R10, -36(R11)
+	VPADDD.BCST 672(DX), Z18, Z10
+	MOVL        -32(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	VPADDD      Z28, Z2, Z2
+	MOVL        -28(R11), R13
+	VPROLD      $0x05, Z4, Z23
+	MOVL        -24(R11), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        -20(R11), R15
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        776(DX), R10
+	MOVL        R12, -32(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -28(R11)
+	MOVL        R10, 392(BX)
+	MOVL        R14, -24(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z1
+	MOVL        -16(R11), R10
+	VPADDD.BCST 420(DX), Z24, Z24
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        -8(R11), R13
+	VPADDD      Z16, Z13, Z13
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z2, Z16
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 928(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2432(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z9, Z9
+	MOVL        R10, -16(R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, -8(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, -4(R11)
+	VPADDD.BCST 8(BX), Z9, Z9
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        4(R11), R12
+	VPADDD      Z17, Z27, Z27
+	MOVL        8(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        12(R11), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 676(DX), Z27, Z9
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z16, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R10, (R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R14, 12(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        16(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z0, Z23
+	MOVL        24(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z10, Z2
+	MOVL        28(R11), R14
+	VPADDD.BCST 136(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        R10, 16(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z6
+	VPADDD.BCST 932(DX), Z17, Z11
+	MOVL        R12, 20(R11)
+	VMOVDQU32   2496(AX), Z17
+	MOVL        R13, 24(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        R14, 28(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z7, Z16
+	MOVL        36(R11), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        40(R11), R13
+	VPADDD.BCST 168(DX), Z22, Z11
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z13, Z5
+	MOVL        R10, 32(R11)
+	VPADDD.BCST 264(BX), Z12, Z11
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 40(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z4, Z21
+	VPADDD      Z6, Z11, Z6
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z15, Z0
+	MOVL        52(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        56(R11), R14
+	VPADDD      Z17, Z25, Z23
+	MOVL        60(R11), R15
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R13*4), R13
+	MOVL        12(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        12(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 12(BX)
+	MOVL        R12, 48(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 424(DX), Z23, Z23
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R15, 60(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        68(R11), R12
+	VPADDD      Z5, Z23, Z5
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	VPADDD.BCST 392(BX), Z8, Z8
+	MOVL        76(R11), R14
+	VMOVDQU32   2560(AX), Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 172(DX), Z19, Z8
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R13, 72(R11)
+	VPADDD      Z17, Z20, Z20
+	MOVL        R14, 76(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        80(R11), R12
+	VPADDD      Z1, Z8, Z1
+	MOVL        84(R11), R13
+	MOVL        268(DX), R10
+	MOVL        88(R11), R14
+	XORL        12(CX), R10
+	MOVL        92(R11), R15
+	MOVL        R10, 140(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 680(DX), Z20, Z8
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R12, 80(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0x96, Z15, Z12, Z3
+	MOVL        R14, 88(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R15, 92(R11)
+	VPADDD      Z23, Z14, Z14
+	MOVL        96(R11), R10
+	VPADDD      Z21, Z7, Z7
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z0, Z21
+	MOVL        104(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z11, Z2
+	MOVL        108(R11), R14
+	VPADDD.BCST 428(DX), Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z18, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        R10, 96(R11)
+	MOVL        524(DX), R10
+	XORL        12(CX), R10
+	MOVL        R12, 100(R11)
+	MOVL        R10, 268(BX)
+	MOVL        R13, 104(R11)
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 936(DX), Z17, Z14
+	MOVL        112(R11), R10
+	VMOVDQU32   2624(AX), Z17
+	MOVL        116(R11), R12
+	VPADDD      Z17, Z10, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z26, Z14
+	MOVL        R10, 112(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R12, 116(R11)
+	VPADDD      Z18, Z2, Z2
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z5
+	MOVL        R14, 124(R11)
+	VPADDD.BCST 684(DX), Z14, Z14
+	VPROLD      $0x1e, Z0, Z18
+	ADDQ        $+256, R11
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -128(R11), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        -124(R11), R13
+	VPADDD      Z6, Z14, Z6
+	MOVL        -120(R11), R14
+	MOVL        780(DX), R10
+	MOVL        -116(R11), R15
+	XORL        12(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 396(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        (R8)(R14*4), R14
+	MOVL        16(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        16(CX), R10
+	MOVL        R12, -128(R11)
+	MOVL        R10, 16(BX)
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R14, -120(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        R15, -116(R11)
+	VPADDD      Z20, Z6, Z6
+	MOVL        -112(R11), R10
+	VPROLD      $0x05, Z3, Z14
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -108(R11), R12
+	VPADDD      Z5, Z13, Z5
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        -100(R11), R14
+	VPADDD      Z23, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2688(AX), Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z25, Z24, Z7
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 940(DX), Z15, Z15
+	MOVL        R12, -108(R11)
+	VPADDD.BCST 12(BX), Z9, Z9
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        R14, -100(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -96(R11), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        -92(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        -88(R11), R14
+	MOVL        272(DX), R10
+	MOVL        -84(R11), R15
+	XORL        16(CX), R10
+	MOVL        R10, 144(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z19, Z10, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z27, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z20, Z1, Z1
+	MOVL        R12, -96(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R13, -92(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, -88(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R15, -84(R11)
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        -80(R11), R10
+	VPADDD      Z23, Z22, Z20
+	MOVL        -76(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z16, Z18, Z3
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0xe8, Z8, Z21, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 140(BX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z27
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z20, Z4
+	MOVL        R10, -80(R11)
+	MOVL        528(DX), R10
+	MOVL        R12, -76(R11)
+	XORL        16(CX), R10
+	MOVL        R13, -72(R11)
+	MOVL        R10, 272(BX)
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0xe8, Z24, Z13, Z6
+	MOVL        -64(R11), R10
+	VPADDD      Z17, Z12, Z12
+	MOVL        -60(R11), R12
+	VMOVDQU32   2752(AX), Z17
+	MOVL        -56(R11), R13
+	VPADDD      Z17, Z11, Z11
+	MOVL        -52(R11), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -64(R11)
+	VPADDD      Z23, Z25, Z12
+	MOVL        R12, -60(R11)
+	VPADDD      Z27, Z3, Z3
+	VPADDD      Z28, Z2, Z2
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xe8, Z10, Z26, Z5
+	MOVL        R14, -52(R11)
+	VPADDD.BCST 268(BX), Z12, Z12
+	MOVL        -48(R11), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        -44(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        -40(R11), R14
+	VPROLD      $0x05, Z4, Z27
+	MOVL        -36(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        784(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        16(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 400(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z18, Z9, Z0
+	MOVL        R12, -48(R11)
+	VPTERNLOGD  $0xe8, Z21, Z15, Z1
+	MOVL        R13, -44(R11)
+	VPADDD      Z17, Z19, Z12
+	MOVL        R14, -40(R11)
+	VPADDD      Z14, Z6, Z6
+	MOVL        R15, -36(R11)
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -32(R11), R12
+	MOVL        20(DX), R10
+	XORL        20(CX), R10
+	MOVL        -28(R11), R13
+	MOVL        R10, 20(BX)
+	MOVL        -24(R11), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        -20(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2816(AX), Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z8, Z8
+	MOVL        R12, -32(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z13, Z22, Z7
+	MOVL        R10, -24(R11)
+	VPADDD.BCST 396(BX), Z16, Z16
+	MOVL        R14, -20(R11)
+	VPADDD.BCST 16(BX), Z8, Z8
+	MOVL        -16(R11), R12
+	VPROLD      $0x1e, Z4, Z27
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -8(R11), R14
+	VPADDD      Z0, Z16, Z0
+	MOVL        -4(R11), R15
+	VPADDD      Z1, Z8, Z1
+	VPTERNLOGD  $0xe8, Z26, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z24, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	MOVL        276(DX), R10
+	MOVL        R12, -16(R11)
+	XORL        20(CX), R10
+	MOVL        R13, -12(R11)
+	MOVL        R10, 148(BX)
+	MOVL        R14, -8(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R15, -4(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        8(R11), R13
+	VPADDD      Z23, Z10, Z10
+	MOVL        12(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z9, Z20, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z15, Z25, Z2
+	VPADDD.BCST 144(BX), Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, 4(R11)
+	VPADDD      Z4, Z10, Z4
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xe8, Z22, Z12, Z6
+	MOVL        R14, 12(R11)
+	VPADDD      Z17, Z18, Z10
+	MOVL        16(R11), R12
+	VMOVDQU32   2880(AX), Z17
+	MOVL        20(R11), R13
+	VPADDD      Z17, Z21, Z18
+	MOVL        24(R11), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        28(R11), R15
+	MOVL        532(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        20(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 276(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z3, Z10, Z3
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 176(DX), Z18, Z10
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        R13, 20(R11)
+	VPADDD      Z23, Z13, Z13
+	MOVL        R14, 24(R11)
+	VPADDD      Z24, Z3, Z3
+	MOVL        R15, 28(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        32(R11), R10
+	VPTERNLOGD  $0xe8, Z11, Z27, Z5
+	MOVL        36(R11), R13
+	VPADDD.BCST 272(BX), Z13, Z10
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        44(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R10, 32(R11)
+	VPADDD      Z17, Z26, Z24
+	MOVL        R13, 36(R11)
+	VPADDD      Z14, Z6, Z6
+	MOVL        R14, 40(R11)
+	MOVL        788(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        20(CX), R10
+	MOVL        R10, 404(BX)
+	MOVL        48(R11), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        52(R11), R13
+	MOVL        24(DX), R10
+	MOVL        56(R11), R14
+	XORL        24(CX), R10
+	MOVL        60(R11), R15
+	MOVL        R10, 24(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z25, Z16, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 432(DX), Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z23, Z9, Z9
+	MOVL        R12, 48(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 52(R11)
+	VPADDD      Z5, Z24, Z5
+	MOVL        R14, 56(R11)
+	VPTERNLOGD  $0xe8, Z12, Z19, Z7
+	MOVL        R15, 60(R11)
+	VPADDD.BCST 400(BX), Z9, Z9
+	MOVL        64(R11), R10
+	VMOVDQU32   2944(AX), Z24
+	MOVL        68(R11), R14
+	VPADDD      Z24, Z15, Z15
+	MOVL        72(R11), R12
+	VPADDD      Z21, Z5, Z5
+	VPROLD      $0x05, Z6, Z21
+	MOVL        76(R11), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 20(BX), Z15, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        R10, 64(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R14, 68(R11)
+	MOVL        280(DX), R10
+	MOVL        R12, 72(R11)
+	XORL        24(CX), R10
+	MOVL        R13, 76(R11)
+	MOVL        R10, 152(BX)
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z18, Z4
+	MOVL        84(R11), R13
+	VPADDD.BCST 688(DX), Z22, Z9
+	MOVL        88(R11), R14
+	VPROLD      $0x1e, Z3, Z14
+	MOVL        92(R11), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z9, Z7
+	VPTERNLOGD  $0xe8, Z8, Z13, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z11, Z11
+	MOVL        R10, 80(R11)
+	VPADDD      Z21, Z7, Z7
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z0, Z21
+	MOVL        R14, 88(R11)
+	MOVL        28(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        28(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 28(BX)
+	MOVL        100(R11), R13
+	VPTERNLOGD  $0xe8, Z16, Z10, Z2
+	MOVL        104(R11), R14
+	VPADDD.BCST 148(BX), Z11, Z11
+	MOVL        108(R11), R15
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z20, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R15*4), R15
+	MOVL        536(DX), R10
+	MOVL        R12, 96(R11)
+	XORL        24(CX), R10
+	MOVL        R10, 280(BX)
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 944(DX), Z17, Z11
+	MOVL        R15, 108(R11)
+	VMOVDQU32   3008(AX), Z17
+	MOVL        112(R11), R10
+	VPADDD      Z17, Z25, Z25
+	MOVL        116(R11), R14
+	VPADDD      Z22, Z4, Z4
+	MOVL        120(R11), R12
+	VPROLD      $0x05, Z7, Z22
+	MOVL        124(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z3, Z3
+	MOVL        R10, 112(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 116(R11)
+	MOVL        284(DX), R10
+	MOVL        R12, 120(R11)
+	XORL        28(CX), R10
+	MOVL        R13, 124(R11)
+	MOVL        R10, 156(BX)
+	VPTERNLOGD  $0xe8, Z18, Z15, Z5
+	ADDQ        $+256, R11
+	VPADDD.BCST 276(BX), Z12, Z12
+	MOVL        -128(R11), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        -124(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -120(R11), R14
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -116(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        792(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        24(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 408(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z13, Z14, Z0
+	MOVL        R12, -128(R11)
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        R13, -124(R11)
+	VPADDD      Z17, Z27, Z12
+	MOVL        R14, -120(R11)
+	VPADDD      Z22, Z6, Z6
+	MOVL        R15, -116(R11)
+	VPROLD      $0x05, Z3, Z22
+	MOVL        -112(R11), R12
+	MOVL        32(DX), R10
+	XORL        32(CX), R10
+	MOVL        -108(R11), R13
+	MOVL        R10, 32(BX)
+	MOVL        -104(R11), R10
+	VPROLD      $0x05, Z2, Z27
+	MOVL        -100(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3072(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z16, Z16
+	MOVL        R12, -112(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        R13, -108(R11)
+	MOVL        540(DX), R12
+	MOVL        R10, -104(R11)
+	XORL        28(CX), R12
+	MOVL        R14, -100(R11)
+	MOVL        R12, 284(BX)
+	MOVL        -96(R11), R10
+	VPTERNLOGD  $0xe8, Z26, Z23, Z7
+	MOVL        -92(R11), R13
+	VPADDD.BCST 404(BX), Z8, Z8
+	MOVL        -88(R11), R14
+	VPADDD.BCST 24(BX), Z16, Z16
+	MOVL        -84(R11), R12
+	VPROLD      $0x1e, Z4, Z25
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z19, Z8
+	MOVL        R10, -96(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R13, -92(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R14, -88(R11)
+	MOVL        288(DX), R10
+	MOVL        R12, -84(R11)
+	XORL        32(CX), R10
+	MOVL        -80(R11), R12
+	MOVL        R10, 160(BX)
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -72(R11), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        28(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 412(BX)
+	MOVL        R13, -76(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z3
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0xe8, Z9, Z21, Z2
+	MOVL        R15, -68(R11)
+	VPADDD.BCST 152(BX), Z18, Z18
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -60(R11), R14
+	VPROLD      $0x05, Z0, Z27
+	MOVL        -56(R11), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        -52(R11), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z23, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3136(AX), Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        R14, -60(R11)
+	MOVL        544(DX), R10
+	XORL        32(CX), R10
+	MOVL        R12, -56(R11)
+	MOVL        R10, 288(BX)
+	MOVL        R13, -52(R11)
+	VPROLD      $0x05, Z7, Z16
+	MOVL        -48(R11), R10
+	VPADDD      Z3, Z13, Z3
+	MOVL        -44(R11), R12
+	VPADDD.BCST 28(BX), Z10, Z10
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -36(R11), R14
+	VPADDD      Z24, Z26, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z11, Z25, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 280(BX), Z18, Z10
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        R12, -44(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z6, Z10, Z6
+	MOVL        -32(R11), R12
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        -28(R11), R13
+	VPADDD      Z17, Z15, Z15
+	MOVL        -24(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        -20(R11), R15
+	MOVL        800(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        32(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 416(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z21, Z19, Z1
+	MOVL        R12, -32(R11)
+	VPADDD.BCST 156(BX), Z15, Z15
+	MOVL        R13, -28(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R14, -24(R11)
+	VPADDD      Z24, Z14, Z14
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z2, Z24
+	MOVL        -16(R11), R10
+	VPADDD      Z5, Z15, Z5
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z22, Z7
+	MOVL        -8(R11), R13
+	VPADDD.BCST 408(BX), Z14, Z14
+	MOVL        -4(R11), R14
+	VMOVDQU32   3200(AX), Z15
+	VPADDD      Z15, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 32(BX), Z9, Z9
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        R12, -12(R11)
+	VPADDD      Z17, Z23, Z23
+	MOVL        R13, -8(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z25, Z13, Z4
+	MOVL        4(R11), R12
+	VPADDD.BCST 284(BX), Z23, Z9
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        12(R11), R14
+	VPADDD      Z24, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z9, Z7
+	VPTERNLOGD  $0xe8, Z8, Z18, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z11, Z11
+	MOVL        R10, (R11)
+	VPADDD      Z26, Z7, Z7
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xe8, Z19, Z10, Z2
+	MOVL        R14, 12(R11)
+	VPADDD.BCST 160(BX), Z11, Z11
+	MOVL        16(R11), R12
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        20(R11), R13
+	VPADDD      Z17, Z20, Z17
+	MOVL        24(R11), R14
+	MOVL        36(DX), R10
+	MOVL        28(R11), R15
+	XORL        36(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 36(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z22, Z27, Z6
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 412(BX), Z17, Z11
+	VMOVDQU32   3264(AX), Z17
+	MOVL        R13, 20(R11)
+	VPADDD      Z17, Z21, Z21
+	MOVL        R14, 24(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R15, 28(R11)
+	VPROLD      $0x05, Z7, Z23
+	MOVL        32(R11), R10
+	VPADDD      Z3, Z11, Z3
+	MOVL        36(R11), R13
+	VPADDD.BCST 180(DX), Z21, Z11
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        44(R11), R12
+	VPADDD      Z15, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z13, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 288(BX), Z12, Z11
+	MOVL        R10, 32(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 36(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 40(R11)
+	MOVL        292(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        36(CX), R10
+	MOVL        R10, 164(BX)
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z4, Z20
+	MOVL        52(R11), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0xe8, Z18, Z16, Z0
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z25, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z23
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        R10, 48(R11)
+	VPADDD.BCST 436(DX), Z24, Z24
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R13, 56(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z2, Z15
+	MOVL        64(R11), R12
+	VPADDD      Z5, Z24, Z5
+	MOVL        68(R11), R13
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	MOVL        72(R11), R14
+	VPADDD.BCST 416(BX), Z8, Z8
+	VMOVDQU32   3328(AX), Z24
+	MOVL        76(R11), R15
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	MOVL        548(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        36(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 292(BX)
+	MOVL        R12, 64(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R13, 68(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, 72(R11)
+	VPADDD.BCST 184(DX), Z19, Z8
+	MOVL        R15, 76(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        80(R11), R10
+	VPADDD      Z17, Z22, Z22
+	MOVL        84(R11), R12
+	VPADDD      Z23, Z0, Z0
+	MOVL        88(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0xe8, Z14, Z21, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 692(DX), Z22, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z22
+	VPADDD      Z15, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0xe8, Z16, Z12, Z3
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z13, Z13
+	MOVL        R14, 92(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        96(R11), R12
+	MOVL        804(DX), R10
+	MOVL        100(R11), R13
+	XORL        36(CX), R10
+	MOVL        104(R11), R14
+	MOVL        R10, 420(BX)
+	MOVL        108(R11), R10
+	VPROLD      $0x05, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 440(DX), Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z18, Z17
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z1, Z18
+	VPADDD      Z4, Z13, Z4
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 948(DX), Z17, Z13
+	MOVL        R10, 108(R11)
+	VMOVDQU32   3392(AX), Z17
+	MOVL        112(R11), R10
+	VPADDD      Z17, Z10, Z10
+	MOVL        116(R11), R12
+	VPADDD      Z15, Z4, Z4
+	MOVL        120(R11), R13
+	VPROLD      $0x05, Z7, Z15
+	MOVL        124(R11), R14
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 36(BX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z27, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z3, Z3
+	MOVL        R10, 112(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R12, 116(R11)
+	VPTERNLOGD  $0xe8, Z21, Z19, Z5
+	MOVL        R13, 120(R11)
+	VPADDD.BCST 696(DX), Z27, Z10
+	MOVL        R14, 124(R11)
+	VPROLD      $0x1e, Z0, Z20
+	VPADDD      Z18, Z2, Z2
+	ADDQ        $+256, R11
+	VPROLD      $0x05, Z4, Z18
+	MOVL        -128(R11), R10
+	VPADDD      Z6, Z10, Z6
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z22, Z0
+	MOVL        -120(R11), R13
+	VMOVDQU32   3456(AX), Z10
+	MOVL        -116(R11), R14
+	VPXORD.BCST 188(DX), Z10, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        R10, -128(R11)
+	VPADDD.BCST 164(BX), Z14, Z14
+	MOVL        R12, -124(R11)
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R13, -120(R11)
+	VPADDD      Z24, Z16, Z16
+	MOVL        R14, -116(R11)
+	MOVL        40(DX), R10
+	MOVL        -112(R11), R12
+	XORL        40(CX), R10
+	MOVL        R10, 40(BX)
+	MOVL        -108(R11), R10
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        -104(R11), R13
+	VPADDD      Z5, Z14, Z5
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xe8, Z25, Z23, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 952(DX), Z16, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z18
+	MOVL        R12, -112(R11)
+	VPADDD      Z0, Z14, Z0
+	MOVL        R10, -108(R11)
+	VMOVDQU32   3520(AX), Z14
+	MOVL        R13, -104(R11)
+	VPADDD      Z14, Z9, Z9
+	MOVL        R14, -100(R11)
+	VPXORD.BCST 444(DX), Z10, Z24
+	MOVL        -96(R11), R12
+	VPADDD      Z17, Z26, Z26
+	MOVL        -92(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        -88(R11), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        -84(R11), R15
+	VPROLD      $0x1e, Z4, Z15
+	VPADDD.BCST 292(BX), Z26, Z26
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	MOVL        296(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        40(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 168(BX)
+	MOVL        R13, -92(R11)
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        R14, -88(R11)
+	VPADDD      Z7, Z26, Z7
+	MOVL        R15, -84(R11)
+	VPTERNLOGD  $0xe8, Z22, Z20, Z3
+	MOVL        -80(R11), R10
+	VPADDD      Z16, Z1, Z1
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z5, Z9
+	MOVL        -72(R11), R13
+	VPADDD      Z18, Z7, Z7
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z0, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 700(DX), Z10, Z26
+	VPADDD      Z17, Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z8, Z28, Z2
+	MOVL        R10, -80(R11)
+	VPADDD      Z24, Z21, Z17
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R13, -72(R11)
+	VPADDD.BCST 420(BX), Z12, Z12
+	MOVL        R14, -68(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        -64(R11), R12
+	VPADDD      Z4, Z17, Z4
+	MOVL        -60(R11), R13
+	MOVL        552(DX), R10
+	MOVL        -56(R11), R14
+	XORL        40(CX), R10
+	MOVL        -52(R11), R15
+	MOVL        R10, 296(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z23, Z29, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   3584(AX), Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z11, Z11
+	MOVL        R12, -64(R11)
+	VPADDD      Z9, Z4, Z4
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z7, Z9
+	VPADDD      Z16, Z3, Z3
+	MOVL        R14, -56(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R15, -52(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        -48(R11), R10
+	VPADDD      Z14, Z25, Z16
+	MOVL        -44(R11), R14
+	VPXORD.BCST 956(DX), Z10, Z10
+	MOVL        -40(R11), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        -36(R11), R13
+	VPTERNLOGD  $0xe8, Z13, Z15, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R10, -48(R11)
+	VPADDD      Z6, Z16, Z6
+	MOVL        R14, -44(R11)
+	MOVL        808(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        40(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 424(BX)
+	MOVL        -32(R11), R12
+	VPTERNLOGD  $0xe8, Z20, Z27, Z0
+	VPTERNLOGD  $0xe8, Z28, Z18, Z1
+	MOVL        -28(R11), R13
+	VPADDD      Z12, Z19, Z16
+	MOVL        -24(R11), R14
+	VPADDD      Z9, Z6, Z6
+	MOVL        -20(R11), R15
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R12*4), R12
+	MOVL        44(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        44(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 44(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z2, Z19
+	MOVL        R12, -32(R11)
+	VPADDD      Z5, Z16, Z5
+	MOVL        R13, -28(R11)
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        R14, -24(R11)
+	VPADDD      Z14, Z22, Z14
+	MOVL        R15, -20(R11)
+	VMOVDQU32   3648(AX), Z22
+	MOVL        -16(R11), R10
+	VPADDD      Z22, Z8, Z8
+	MOVL        -12(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -8(R11), R13
+	VPTERNLOGD  $0xe8, Z29, Z21, Z7
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z14, Z10
+	VPADDD.BCST 40(BX), Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z12, Z23, Z8
+	MOVL        R13, -8(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        (R11), R12
+	MOVL        300(DX), R10
+	MOVL        4(R11), R13
+	XORL        44(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 172(BX)
+	MOVL        12(R11), R10
+	VPROLD      $0x05, Z5, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z8
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z7, Z7
+	MOVL        R12, (R11)
+	VPTERNLOGD  $0xe8, Z27, Z17, Z3
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0xe8, Z18, Z24, Z2
+	MOVL        R14, 8(R11)
+	VPADDD.BCST 168(BX), Z13, Z13
+	MOVL        R10, 12(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        16(R11), R10
+	VPROLD      $0x05, Z0, Z23
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        24(R11), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0xe8, Z21, Z16, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z20, Z12
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3712(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z28, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        R10, 16(R11)
+	MOVL        556(DX), R10
+	XORL        44(CX), R10
+	MOVL        R12, 20(R11)
+	MOVL        R10, 300(BX)
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R14, 28(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        32(R11), R10
+	VPADDD.BCST 192(DX), Z20, Z12
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        40(R11), R13
+	VPADDD      Z22, Z29, Z26
+	MOVL        44(R11), R14
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z11, Z14, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 296(BX), Z26, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        R10, 32(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R13, 40(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0xe8, Z17, Z8, Z0
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        48(R11), R12
+	VPADDD      Z13, Z15, Z15
+	MOVL        52(R11), R13
+	VPADDD      Z9, Z6, Z6
+	MOVL        56(R11), R14
+	MOVL        812(DX), R10
+	MOVL        60(R11), R15
+	XORL        44(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 428(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z24, Z10, Z1
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 448(DX), Z15, Z15
+	MOVL        R12, 48(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R13, 52(R11)
+	VPADDD      Z22, Z27, Z22
+	MOVL        R14, 56(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R15, 60(R11)
+	VPADDD      Z5, Z15, Z5
+	MOVL        64(R11), R10
+	VPTERNLOGD  $0xe8, Z16, Z19, Z7
+	MOVL        68(R11), R12
+	VPADDD.BCST 424(BX), Z22, Z15
+	MOVL        72(R11), R13
+	VMOVDQU32   3776(AX), Z22
+	VPADDD      Z22, Z18, Z18
+	MOVL        76(R11), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 44(BX), Z18, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R10, 64(R11)
+	VPADDD      Z13, Z21, Z21
+	MOVL        R12, 68(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R13, 72(R11)
+	VPADDD      Z1, Z15, Z1
+	MOVL        R14, 76(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z4
+	MOVL        80(R11), R10
+	VPADDD.BCST 704(DX), Z21, Z9
+	MOVL        84(R11), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        88(R11), R13
+	VPADDD      Z27, Z1, Z1
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z9, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z8, Z23, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z7, Z7
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, 84(R11)
+	VPTERNLOGD  $0xe8, Z10, Z12, Z2
+	MOVL        R13, 88(R11)
+	VPADDD.BCST 172(BX), Z11, Z11
+	MOVL        R14, 92(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        96(R11), R12
+	VPADDD      Z13, Z17, Z13
+	MOVL        100(R11), R13
+	VPROLD      $0x05, Z1, Z17
+	MOVL        104(R11), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        108(R11), R15
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        (R8)(R13*4), R13
+	MOVL        48(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        48(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 48(BX)
+	MOVL        R12, 96(R11)
+	VMOVDQU32   3840(AX), Z13
+	VPADDD      Z13, Z24, Z24
+	MOVL        R13, 100(R11)
+	VPADDD      Z21, Z4, Z4
+	MOVL        R14, 104(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R15, 108(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        112(R11), R10
+	VPADDD.BCST 196(DX), Z24, Z11
+	MOVL        116(R11), R12
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        120(R11), R13
+	VPADDD      Z22, Z16, Z16
+	MOVL        124(R11), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z20, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 300(BX), Z16, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        R10, 112(R11)
+	VPADDD      Z17, Z2, Z2
+	MOVL        R12, 116(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R13, 120(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0xe8, Z23, Z15, Z0
+	VMOVDQU32   3904(AX), Z11
+	ADDQ        $+256, R11
+	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        -128(R11), R12
+	MOVL        304(DX), R10
+	MOVL        -124(R11), R13
+	XORL        48(CX), R10
+	MOVL        -120(R11), R14
+	MOVL        R10, 176(BX)
+	MOVL        -116(R11), R10
+	VPADDD      Z13, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 452(DX), Z14, Z14
+	MOVL        R12, -128(R11)
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R13, -124(R11)
+	VPADDD      Z22, Z8, Z8
+	MOVL        R14, -120(R11)
+	VPTERNLOGD  $0xe8, Z12, Z9, Z1
+	MOVL        R10, -116(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0xe8, Z26, Z27, Z7
+	VPADDD.BCST 428(BX), Z8, Z8
+	MOVL        -108(R11), R12
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -104(R11), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3520(AX), Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        R10, -112(R11)
+	MOVL        560(DX), R10
+	MOVL        R12, -108(R11)
+	XORL        48(CX), R10
+	MOVL        R13, -104(R11)
+	MOVL        R10, 304(BX)
+	MOVL        R14, -100(R11)
+	VPADDD      Z13, Z19, Z19
+	MOVL        -96(R11), R10
+	VPADDD      Z21, Z0, Z0
+	MOVL        -92(R11), R12
+	VPADDD      Z25, Z10, Z10
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        -84(R11), R14
+	VPADDD.BCST 708(DX), Z19, Z19
+	VPROLD      $0x1e, Z3, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z18, Z24, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z19, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z15, Z16, Z3
+	MOVL        R10, -96(R11)
+	VPADDD      Z14, Z1, Z1
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R13, -88(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        -80(R11), R12
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        -76(R11), R13
+	VPADDD      Z8, Z20, Z19
+	MOVL        -72(R11), R14
+	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        -68(R11), R15
+	MOVL        816(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        48(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 432(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z23, Z13
+	VPTERNLOGD  $0xe8, Z9, Z28, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z22, Z19, Z19
+	MOVL        R12, -80(R11)
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        R13, -76(R11)
+	VPADDD.BCST 964(DX), Z13, Z13
+	MOVL        R14, -72(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R15, -68(R11)
+	VPADDD      Z4, Z19, Z4
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z29, Z6
+	MOVL        -60(R11), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        -56(R11), R13
+	VMOVDQU32   3968(AX), Z13
+	MOVL        -52(R11), R14
+	VPADDD      Z13, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 48(BX), Z12, Z12
+	MOVL        R10, -64(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R12, -60(R11)
+	VPADDD      Z8, Z26, Z19
+	VPXORD.BCST 968(DX), Z11, Z11
+	MOVL        R13, -56(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R14, -52(R11)
+	VPTERNLOGD  $0xe8, Z24, Z21, Z5
+	MOVL        -48(R11), R10
+	VPADDD      Z20, Z19, Z12
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        -40(R11), R13
+	VPADDD      Z23, Z2, Z2
+	MOVL        -36(R11), R14
+	VPROLD      $0x05, Z4, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z16, Z25, Z0
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4032(AX), Z12
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 204(DX), Z12, Z23
+	MOVL        R10, -48(R11)
+	VPADDD      Z13, Z18, Z18
+	MOVL        R12, -44(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z1, Z26
+	MOVL        -32(R11), R12
+	VPADDD.BCST 176(BX), Z18, Z18
+	VPROLD      $0x1e, Z7, Z30
+	MOVL        -28(R11), R13
+	VPADDD      Z8, Z15, Z8
+	MOVL        -24(R11), R14
+	VPTERNLOGD  $0x96, Z28, Z17, Z1
+	MOVL        -20(R11), R15
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z29, Z22, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	MOVL        52(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        52(CX), R10
+	MOVL        R12, -32(R11)
+	MOVL        R10, 52(BX)
+	MOVL        R13, -28(R11)
+	VPROLD      $0x05, Z2, Z11
+	MOVL        R14, -24(R11)
+	VPADDD      Z20, Z5, Z5
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z6, Z15
+	MOVL        -16(R11), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        -12(R11), R12
+	VMOVDQU32   4096(AX), Z8
+	MOVL        -8(R11), R13
+	VPADDD      Z8, Z9, Z9
+	MOVL        -4(R11), R14
+	VPXORD.BCST 460(DX), Z12, Z18
+	VPADDD      Z13, Z27, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 304(BX), Z20, Z20
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R12, -12(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        R14, -4(R11)
+	VPADDD      Z7, Z20, Z7
+	MOVL        (R11), R12
+	VPTERNLOGD  $0xe8, Z25, Z19, Z3
+	MOVL        4(R11), R13
+	VPADDD      Z11, Z1, Z1
+	MOVL        8(R11), R14
+	MOVL        308(DX), R10
+	MOVL        12(R11), R15
+	XORL        52(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 180(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z9
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z11
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        R12, (R11)
+	VPADDD      Z8, Z24, Z20
+	MOVL        R13, 4(R11)
+	VPXORD.BCST 716(DX), Z12, Z24
+	MOVL        R14, 8(R11)
+	VPADDD      Z13, Z16, Z13
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0x96, Z17, Z26, Z2
+	MOVL        16(R11), R10
+	VPADDD      Z18, Z20, Z16
+	MOVL        20(R11), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        24(R11), R12
+	VPADDD.BCST 432(BX), Z13, Z13
+	MOVL        28(R11), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z22, Z30, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4160(AX), Z13
+	MOVL        R10, 16(R11)
+	VPADDD      Z13, Z28, Z16
+	VPADDD      Z9, Z4, Z4
+	MOVL        R14, 20(R11)
+	MOVL        564(DX), R10
+	MOVL        R12, 24(R11)
+	XORL        52(CX), R10
+	MOVL        R13, 28(R11)
+	MOVL        R10, 308(BX)
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z7, Z9
+	MOVL        36(R11), R12
+	VPADDD      Z11, Z3, Z3
+	MOVL        40(R11), R13
+	VPADDD.BCST 208(DX), Z16, Z11
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z8, Z29, Z27
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 972(DX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z10, Z5
+	MOVL        R10, 32(R11)
+	VPADDD      Z24, Z27, Z11
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R13, 40(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z4, Z20
+	VPADDD      Z6, Z11, Z6
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z23, Z0
+	MOVL        52(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        56(R11), R14
+	VPADDD      Z13, Z21, Z21
+	MOVL        60(R11), R15
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        820(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        52(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 436(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R12, 48(R11)
+	VPTERNLOGD  $0x96, Z26, Z15, Z1
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 464(DX), Z21, Z21
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R15, 60(R11)
+	VPADDD      Z8, Z25, Z8
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z2, Z25
+	MOVL        68(R11), R12
+	VPADDD      Z5, Z21, Z5
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0x96, Z30, Z18, Z7
+	VPADDD      Z12, Z8, Z8
+	MOVL        76(R11), R14
+	VMOVDQU32   4224(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 52(BX), Z17, Z8
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 72(R11)
+	VPADDD      Z13, Z22, Z21
+	MOVL        R14, 76(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        80(R11), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	MOVL        88(R11), R13
+	VPADDD.BCST 720(DX), Z21, Z8
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z21
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z24, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 80(R11)
+	VPADDD      Z12, Z14, Z14
+	MOVL        R12, 84(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 88(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0x96, Z15, Z11, Z2
+	MOVL        96(R11), R10
+	VPADDD.BCST 180(BX), Z14, Z14
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        104(R11), R13
+	VPADDD      Z13, Z19, Z13
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z1, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z18, Z27, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 976(DX), Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4288(AX), Z14
+	MOVL        R10, 96(R11)
+	VPADDD      Z14, Z26, Z25
+	VPADDD      Z21, Z4, Z4
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R13, 104(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 212(DX), Z25, Z13
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        116(R11), R12
+	VPADDD      Z12, Z30, Z26
+	MOVL        120(R11), R13
+	VPADDD      Z20, Z3, Z3
+	MOVL        124(R11), R14
+	VPADDD      Z2, Z13, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 308(BX), Z26, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z2, Z2
+	MOVL        R10, 112(R11)
+	VPROLD      $0x05, Z4, Z19
+	MOVL        R12, 116(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z0
+	MOVL        R14, 124(R11)
+	VMOVDQU32   4352(AX), Z13
+	VPXORD.BCST 216(DX), Z13, Z26
+	ADDQ        $+256, R11
+	VPADDD      Z14, Z10, Z10
+	MOVL        -128(R11), R12
+	VPADDD      Z21, Z6, Z6
+	MOVL        -124(R11), R13
+	VPROLD      $0x05, Z3, Z21
+	MOVL        -120(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -116(R11), R15
+	VPADDD.BCST 468(DX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z23, Z12
+	MOVL        (R8)(R14*4), R14
+	MOVL        56(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        56(CX), R10
+	MOVL        R12, -128(R11)
+	MOVL        R10, 56(BX)
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0x96, Z11, Z8, Z1
+	MOVL        R14, -120(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R15, -116(R11)
+	VPTERNLOGD  $0x96, Z27, Z22, Z7
+	MOVL        -112(R11), R10
+	VPADDD.BCST 436(BX), Z12, Z10
+	VPROLD      $0x05, Z2, Z12
+	MOVL        -108(R11), R12
+	VPADDD      Z19, Z5, Z5
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z6, Z19
+	MOVL        -100(R11), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 472(DX), Z13, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z18, Z18
+	MOVL        R10, -112(R11)
+	VPADDD      Z21, Z0, Z0
+	MOVL        R12, -108(R11)
+	VPADDD      Z26, Z15, Z15
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 724(DX), Z18, Z18
+	MOVL        -96(R11), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -92(R11), R13
+	VPADDD      Z1, Z15, Z1
+	MOVL        -88(R11), R14
+	MOVL        312(DX), R10
+	MOVL        -84(R11), R15
+	XORL        56(CX), R10
+	MOVL        R10, 184(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z25, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z18, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z9, Z20, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z1, Z1
+	MOVL        R12, -96(R11)
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R13, -92(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        R14, -88(R11)
+	VPROLD      $0x05, Z0, Z15
+	MOVL        R15, -84(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z16, Z16
+	MOVL        -76(R11), R12
+	VPXORD.BCST 728(DX), Z13, Z19
+	MOVL        -72(R11), R13
+	VPADDD      Z14, Z24, Z14
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 980(DX), Z14, Z14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z16, Z4
+	MOVL        R10, -80(R11)
+	MOVL        568(DX), R10
+	MOVL        R12, -76(R11)
+	XORL        56(CX), R10
+	MOVL        R13, -72(R11)
+	MOVL        R10, 312(BX)
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -64(R11), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        -60(R11), R12
+	VMOVDQU32   4416(AX), Z14
+	MOVL        -56(R11), R13
+	VPADDD      Z14, Z11, Z11
+	MOVL        -52(R11), R14
+	VPADDD      Z12, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -64(R11)
+	VPADDD      Z10, Z27, Z15
+	MOVL        R12, -60(R11)
+	VPXORD.BCST 984(DX), Z13, Z13
+	VPADDD      Z24, Z2, Z2
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0x96, Z25, Z21, Z5
+	MOVL        R14, -52(R11)
+	VPADDD      Z19, Z15, Z15
+	MOVL        -48(R11), R12
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        -44(R11), R13
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -40(R11), R14
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -36(R11), R15
+	VPADDD      Z6, Z15, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        824(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        56(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 440(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z20, Z26, Z0
+	MOVL        R12, -48(R11)
+	VPTERNLOGD  $0x96, Z28, Z18, Z1
+	MOVL        R13, -44(R11)
+	VPADDD      Z14, Z17, Z15
+	MOVL        R14, -40(R11)
+	VPADDD      Z12, Z6, Z6
+	MOVL        R15, -36(R11)
+	VPROLD      $0x05, Z3, Z12
+	MOVL        -32(R11), R12
+	VPROLD      $0x05, Z2, Z17
+	VPADDD      Z5, Z15, Z5
+	MOVL        -28(R11), R13
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        -24(R11), R14
+	VPADDD      Z10, Z9, Z9
+	MOVL        -20(R11), R15
+	MOVL        60(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        60(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 60(BX)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4480(AX), Z10
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z10, Z8, Z8
+	MOVL        R12, -32(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0x96, Z29, Z23, Z7
+	MOVL        R14, -24(R11)
+	VPADDD      Z13, Z9, Z9
+	MOVL        R15, -20(R11)
+	VPADDD.BCST 56(BX), Z8, Z8
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -8(R11), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        -4(R11), R14
+	VPADDD      Z1, Z8, Z1
+	VPTERNLOGD  $0x96, Z21, Z11, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z22, Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R10, -16(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R13, -8(R11)
+	VMOVDQU32   4544(AX), Z12
+	MOVL        R14, -4(R11)
+	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        (R11), R12
+	MOVL        316(DX), R10
+	MOVL        4(R11), R13
+	XORL        60(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 188(BX)
+	MOVL        12(R11), R10
+	VPADDD      Z10, Z25, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 184(BX), Z22, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        R12, (R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0x96, Z18, Z19, Z2
+	MOVL        R14, 8(R11)
+	VPADDD      Z4, Z22, Z4
+	MOVL        R10, 12(R11)
+	VPTERNLOGD  $0x96, Z23, Z15, Z6
+	MOVL        16(R11), R10
+	VPADDD      Z14, Z20, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z1, Z20
+	MOVL        24(R11), R13
+	VPADDD      Z9, Z4, Z4
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4096(AX), Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z28, Z22
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        R10, 16(R11)
+	MOVL        572(DX), R10
+	XORL        60(CX), R10
+	MOVL        R12, 20(R11)
+	MOVL        R10, 316(BX)
+	MOVL        R13, 24(R11)
+	VPADDD      Z10, Z29, Z29
+	MOVL        R14, 28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        32(R11), R10
+	VPADDD      Z17, Z22, Z17
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        40(R11), R13
+	VPADDD.BCST 312(BX), Z29, Z27
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z11, Z13, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z27, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        R10, 32(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R13, 40(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z3, Z9
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        48(R11), R12
+	VPADDD      Z14, Z21, Z21
+	MOVL        52(R11), R13
+	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        56(R11), R14
+	MOVL        828(DX), R10
+	MOVL        60(R11), R15
+	XORL        60(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 444(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z26, Z10
+	MOVL        (R8)(R14*4), R14
+	MOVL        64(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        64(CX), R10
+	MOVL        R12, 48(R11)
+	MOVL        R10, 64(BX)
+	MOVL        R13, 52(R11)
+	VPTERNLOGD  $0x96, Z19, Z24, Z1
+	MOVL        R14, 56(R11)
+	VPADDD      Z28, Z21, Z21
+	MOVL        R15, 60(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        64(R11), R10
+	VPADDD.BCST 440(BX), Z10, Z10
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z2, Z28
+	MOVL        72(R11), R13
+	VPADDD      Z5, Z21, Z5
+	VPTERNLOGD  $0x96, Z15, Z25, Z7
+	MOVL        76(R11), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4608(AX), Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        R10, 64(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R12, 68(R11)
+	VPADDD.BCST 60(BX), Z18, Z9
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R14, 76(R11)
+	VPADDD      Z14, Z23, Z21
+	MOVL        80(R11), R12
+	VPXORD.BCST 988(DX), Z12, Z12
+	MOVL        84(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        88(R11), R14
+	MOVL        320(DX), R10
+	MOVL        92(R11), R15
+	XORL        64(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 192(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	VPADDD      Z27, Z21, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z1, Z1
+	MOVL        R12, 80(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, 84(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 88(R11)
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        R15, 92(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        96(R11), R12
+	VPADDD      Z10, Z11, Z11
+	MOVL        100(R11), R13
+	VPADDD      Z17, Z7, Z7
+	MOVL        104(R11), R14
+	VPROLD      $0x05, Z0, Z17
+	MOVL        108(R11), R15
+	MOVL        68(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        68(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 68(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z20, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 188(BX), Z11, Z11
+	MOVL        R12, 96(R11)
+	VPROLD      $0x1e, Z6, Z27
+	VPADDD      Z14, Z16, Z14
+	MOVL        R13, 100(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R14, 104(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R15, 108(R11)
+	MOVL        576(DX), R10
+	MOVL        112(R11), R12
+	XORL        64(CX), R10
+	MOVL        116(R11), R13
+	MOVL        R10, 320(BX)
+	MOVL        120(R11), R10
+	VPTERNLOGD  $0x96, Z25, Z26, Z6
+	MOVL        124(R11), R14
+	VPADDD      Z12, Z14, Z11
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4672(AX), Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z19, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z19
+	MOVL        R12, 112(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R13, 116(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R10, 120(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R14, 124(R11)
+	VPADDD      Z10, Z15, Z14
+	VPADDD      Z17, Z3, Z3
+	ADDQ        $+256, R11
+	VPADDD      Z16, Z2, Z2
+	MOVL        -128(R11), R12
+	MOVL        324(DX), R10
+	MOVL        -124(R11), R13
+	XORL        68(CX), R10
+	MOVL        -120(R11), R14
+	MOVL        R10, 196(BX)
+	MOVL        -116(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 316(BX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R12, -128(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        R13, -124(R11)
+	MOVL        832(DX), R12
+	MOVL        R14, -120(R11)
+	XORL        64(CX), R12
+	MOVL        R10, -116(R11)
+	MOVL        R12, 448(BX)
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0x96, Z29, Z21, Z0
+	VPTERNLOGD  $0x96, Z20, Z9, Z1
+	MOVL        -108(R11), R12
+	VPADDD      Z12, Z13, Z13
+	MOVL        -104(R11), R13
+	VPADDD      Z19, Z6, Z6
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z13, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z8, Z8
+	MOVL        R10, -112(R11)
+	VMOVDQU32   4736(AX), Z10
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z24, Z23
+	MOVL        R13, -104(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R14, -100(R11)
+	MOVL        580(DX), R10
+	MOVL        -96(R11), R12
+	XORL        68(CX), R10
+	MOVL        -92(R11), R13
+	MOVL        R10, 324(BX)
+	MOVL        -88(R11), R10
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        -84(R11), R14
+	VPADDD.BCST 444(BX), Z8, Z8
+	VPADDD.BCST 64(BX), Z23, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z17, Z1
+	MOVL        R12, -96(R11)
+	VPTERNLOGD  $0x96, Z18, Z11, Z4
+	MOVL        R13, -92(R11)
+	VPADDD      Z12, Z25, Z8
+	MOVL        R10, -88(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R14, -84(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        -80(R11), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        -76(R11), R13
+	VPADDD      Z7, Z8, Z7
+	MOVL        -72(R11), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z22, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	MOVL        836(DX), R10
+	XORL        68(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 452(BX)
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0x96, Z21, Z15, Z3
+	MOVL        R13, -76(R11)
+	VPTERNLOGD  $0x96, Z9, Z16, Z2
+	MOVL        R14, -72(R11)
+	VPADDD.BCST 192(BX), Z19, Z19
+	MOVL        R15, -68(R11)
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -64(R11), R10
+	VPROLD      $0x05, Z0, Z24
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        -56(R11), R13
+	VPADDD      Z4, Z19, Z4
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0x96, Z27, Z13, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z29, Z12
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4800(AX), Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R12, -60(R11)
+	VPADDD      Z3, Z12, Z3
+	VPADDD.BCST 68(BX), Z20, Z12
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        R14, -52(R11)
+	VPADDD      Z10, Z26, Z26
+	MOVL        -48(R11), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        -44(R11), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        -40(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z23, Z5
+	MOVL        -36(R11), R14
+	VPADDD.BCST 320(BX), Z26, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z12, Z6
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0x96, Z15, Z8, Z0
+	MOVL        R12, -44(R11)
+	VMOVDQU32   4864(AX), Z12
+	MOVL        R13, -40(R11)
+	VPXORD.BCST 224(DX), Z12, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z19, Z18, Z18
+	MOVL        -32(R11), R10
+	VPADDD      Z14, Z6, Z6
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -28(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -24(R11), R12
+	VPADDD.BCST 196(BX), Z18, Z18
+	MOVL        -20(R11), R13
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z21, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z17, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z7
+	MOVL        R10, -32(R11)
+	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        R14, -28(R11)
+	MOVL        72(DX), R10
+	MOVL        R12, -24(R11)
+	XORL        72(CX), R10
+	MOVL        R13, -20(R11)
+	MOVL        R10, 72(BX)
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z2, Z18
+	MOVL        -12(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z10, Z0
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 480(DX), Z12, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z27, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z0, Z0
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z9, Z9
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        R13, -8(R11)
+	VPADDD.BCST 324(BX), Z27, Z26
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R11), R12
+	VPADDD      Z1, Z9, Z1
+	MOVL        4(R11), R13
+	VPTERNLOGD  $0x96, Z23, Z20, Z4
+	MOVL        8(R11), R14
+	VPADDD      Z7, Z26, Z7
+	MOVL        12(R11), R15
+	VPTERNLOGD  $0x96, Z8, Z24, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        328(DX), R10
+	XORL        72(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 200(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R12, (R11)
+	VPADDD      Z21, Z7, Z7
+	MOVL        R13, 4(R11)
+	VPROLD      $0x05, Z0, Z18
+	MOVL        R14, 8(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R15, 12(R11)
+	VPADDD      Z10, Z11, Z11
+	MOVL        16(R11), R12
+	VPXORD.BCST 736(DX), Z12, Z26
+	MOVL        20(R11), R13
+	VPADDD      Z19, Z15, Z15
+	MOVL        24(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z28, Z2
+	MOVL        28(R11), R15
+	VPADDD      Z25, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	MOVL        76(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        76(CX), R10
+	MOVL        R12, 16(R11)
+	MOVL        R10, 76(BX)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R13, 20(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R14, 24(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        R15, 28(R11)
+	VPADDD      Z3, Z15, Z3
+	MOVL        32(R11), R12
+	VMOVDQU32   4928(AX), Z11
+	MOVL        36(R11), R13
+	VPADDD      Z11, Z16, Z15
+	MOVL        40(R11), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        44(R11), R15
+	MOVL        584(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        72(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 328(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z18, Z3, Z3
+	MOVL        R12, 32(R11)
+	VPADDD.BCST 228(DX), Z15, Z15
+	MOVL        R13, 36(R11)
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        R14, 40(R11)
+	VPADDD      Z10, Z13, Z13
+	MOVL        R15, 44(R11)
+	VPXORD.BCST 992(DX), Z12, Z12
+	VPADDD      Z2, Z15, Z2
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z14, Z5
+	MOVL        52(R11), R13
+	VPADDD      Z26, Z13, Z13
+	MOVL        56(R11), R14
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        60(R11), R15
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	MOVL        332(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        76(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 204(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z4, Z18
+	MOVL        R12, 48(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R13, 52(R11)
+	VPTERNLOGD  $0x96, Z24, Z27, Z0
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        R15, 60(R11)
+	VPADDD      Z11, Z23, Z23
+	MOVL        64(R11), R12
+	VPADDD      Z9, Z6, Z6
+	MOVL        68(R11), R13
+	MOVL        840(DX), R10
+	MOVL        72(R11), R14
+	XORL        72(CX), R10
+	MOVL        R10, 456(BX)
+	MOVL        76(R11), R10
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z28, Z21, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 484(DX), Z23, Z23
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z8, Z8
+	MOVL        R12, 64(R11)
+	VPROLD      $0x05, Z2, Z10
+	MOVL        R13, 68(R11)
+	VPADDD      Z5, Z23, Z5
+	MOVL        R14, 72(R11)
+	VPTERNLOGD  $0x96, Z29, Z19, Z7
+	MOVL        R10, 76(R11)
+	VPADDD      Z12, Z8, Z8
+	MOVL        80(R11), R12
+	VMOVDQU32   4992(AX), Z12
+	MOVL        84(R11), R13
+	VPADDD      Z12, Z17, Z17
+	MOVL        88(R11), R14
+	VPADDD      Z18, Z5, Z5
+	MOVL        92(R11), R15
+	MOVL        588(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        76(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 332(BX)
+	VPROLD      $0x05, Z6, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 72(BX), Z17, Z8
+	MOVL        R12, 80(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 84(R11)
+	VPADDD      Z11, Z22, Z22
+	MOVL        R14, 88(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R15, 92(R11)
+	VPADDD      Z1, Z8, Z1
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0x96, Z14, Z16, Z4
+	MOVL        100(R11), R14
+	VPADDD.BCST 740(DX), Z22, Z8
+	MOVL        104(R11), R12
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        108(R11), R13
+	VPADDD      Z10, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z27, Z15, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 96(R11)
+	VPADDD      Z12, Z20, Z20
+	VPADDD      Z18, Z7, Z7
+	MOVL        R14, 100(R11)
+	MOVL        844(DX), R10
+	MOVL        R12, 104(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 108(R11)
+	MOVL        R10, 460(BX)
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z0, Z18
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0x96, Z21, Z13, Z2
+	MOVL        120(R11), R13
+	VPADDD.BCST 200(BX), Z20, Z20
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z11, Z24, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z20, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z19, Z25, Z6
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 996(DX), Z11, Z11
+	MOVL        R12, 116(R11)
+	VMOVDQU32   5056(AX), Z20
+	MOVL        R13, 120(R11)
+	VPADDD      Z20, Z28, Z24
+	MOVL        R14, 124(R11)
+	VPADDD      Z10, Z4, Z4
+	VPROLD      $0x05, Z7, Z10
+	ADDQ        $+256, R11
+	VPADDD      Z3, Z11, Z3
+	MOVL        -128(R11), R10
+	VPADDD.BCST 76(BX), Z24, Z11
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        -120(R11), R13
+	VPADDD      Z12, Z29, Z26
+	MOVL        -116(R11), R14
+	VPADDD      Z18, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 328(BX), Z26, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        R10, -128(R11)
+	VPADDD      Z23, Z2, Z2
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z4, Z23
+	MOVL        R13, -120(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z15, Z9, Z0
+	MOVL        -112(R11), R10
+	VMOVDQU32   5120(AX), Z11
+	VPXORD.BCST 232(DX), Z11, Z26
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z14, Z14
+	MOVL        -104(R11), R13
+	VPADDD      Z10, Z6, Z6
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z3, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 204(BX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z27, Z12
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0x96, Z13, Z8, Z1
+	MOVL        R12, -108(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z25, Z22, Z7
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 456(BX), Z12, Z12
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -92(R11), R12
+	VPADDD      Z23, Z5, Z5
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z6, Z23
+	MOVL        -84(R11), R14
+	VPADDD      Z0, Z12, Z0
+	VMOVDQU32   4096(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 488(DX), Z11, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z0, Z0
+	MOVL        R10, -96(R11)
+	VPADDD      Z26, Z21, Z10
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 332(BX), Z19, Z19
+	MOVL        R14, -84(R11)
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        -76(R11), R12
+	VPTERNLOGD  $0x96, Z17, Z24, Z4
+	MOVL        -72(R11), R13
+	VPADDD      Z7, Z19, Z7
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0x96, Z9, Z18, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z7, Z7
+	VPROLD      $0x05, Z0, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R10, -80(R11)
+	VPADDD      Z12, Z16, Z16
+	MOVL        R12, -76(R11)
+	VPXORD.BCST 744(DX), Z11, Z23
+	MOVL        R13, -72(R11)
+	VPADDD      Z20, Z15, Z15
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        -64(R11), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        -56(R11), R13
+	VPADDD.BCST 460(BX), Z15, Z15
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z15, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5184(AX), Z15
+	MOVL        R10, -64(R11)
+	VPADDD      Z15, Z13, Z13
+	MOVL        R12, -60(R11)
+	VPADDD      Z10, Z4, Z4
+	VPROLD      $0x05, Z7, Z10
+	MOVL        R13, -56(R11)
+	VPADDD      Z14, Z3, Z3
+	MOVL        R14, -52(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -44(R11), R12
+	VPADDD      Z12, Z25, Z14
+	MOVL        -40(R11), R13
+	VPXORD.BCST 1000(DX), Z11, Z11
+	MOVL        -36(R11), R14
+	VPADDD      Z27, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5248(AX), Z23
+	MOVL        R10, -48(R11)
+	VPXORD.BCST 236(DX), Z23, Z25
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z4, Z27
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0x96, Z18, Z26, Z0
+	MOVL        -32(R11), R10
+	VPROLD      $0x1e, Z1, Z14
+	VPADDD      Z15, Z17, Z17
+	MOVL        -28(R11), R12
+	VPADDD      Z10, Z6, Z6
+	MOVL        -24(R11), R13
+	VPROLD      $0x05, Z3, Z10
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0x96, Z28, Z19, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z17, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z12
+	MOVL        R10, -32(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        R12, -28(R11)
+	VPTERNLOGD  $0x96, Z29, Z20, Z7
+	MOVL        R13, -24(R11)
+	VPADDD      Z11, Z9, Z9
+	MOVL        R14, -20(R11)
+	VMOVDQU32   4096(AX), Z11
+	MOVL        -16(R11), R10
+	VPADDD      Z11, Z8, Z8
+	MOVL        -12(R11), R12
+	VPXORD.BCST 492(DX), Z23, Z27
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z30
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z9, Z0
+	VPADDD      Z25, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0x96, Z21, Z13, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z7, Z22, Z7
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -4(R11)
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z5, Z10
+	MOVL        4(R11), R12
+	VPADDD      Z30, Z7, Z7
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        12(R11), R14
+	VMOVDQU32   5312(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 240(DX), Z12, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z24, Z24
+	VPXORD.BCST 748(DX), Z23, Z25
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z30
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z31
+	MOVL        R10, (R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R13, 8(R11)
+	VPADDD      Z15, Z18, Z15
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        16(R11), R10
+	VPADDD      Z4, Z24, Z4
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        24(R11), R13
+	VPADDD      Z3, Z15, Z3
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z1, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5376(AX), Z18
+	MOVL        R10, 16(R11)
+	VPADDD      Z18, Z28, Z24
+	VPXORD.BCST 496(DX), Z12, Z28
+	MOVL        R12, 20(R11)
+	VPADDD      Z11, Z29, Z29
+	MOVL        R13, 24(R11)
+	VPXORD.BCST 1004(DX), Z23, Z23
+	MOVL        R14, 28(R11)
+	VPADDD      Z22, Z24, Z22
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        36(R11), R12
+	VPADDD      Z25, Z29, Z25
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        44(R11), R14
+	VPADDD      Z2, Z22, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z13, Z9, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z25, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z2, Z2
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z4, Z15
+	MOVL        R12, 36(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R14, 44(R11)
+	VMOVDQU32   5440(AX), Z22
+	VPADDD      Z22, Z1, Z1
+	MOVL        48(R11), R10
+	VPADDD      Z18, Z21, Z21
+	MOVL        52(R11), R12
+	VPXORD.BCST 752(DX), Z12, Z25
+	MOVL        56(R11), R13
+	VPADDD      Z11, Z26, Z11
+	MOVL        60(R11), R14
+	VMOVDQU32   5504(AX), Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z31, Z30
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z11, Z11
+	MOVL        R10, 48(R11)
+	VMOVDQU32   5568(AX), Z23
+	MOVL        R12, 52(R11)
+	VPADDD      Z23, Z14, Z14
+	MOVL        R13, 56(R11)
+	VPADDD      Z5, Z21, Z5
+	MOVL        R14, 60(R11)
+	VPTERNLOGD  $0x96, Z17, Z27, Z7
+	MOVL        64(R11), R10
+	VPADDD      Z0, Z11, Z0
+	MOVL        68(R11), R12
+	VMOVDQU32   5632(AX), Z11
+	MOVL        72(R11), R13
+	VPADDD      Z11, Z19, Z19
+	VPADDD      Z15, Z5, Z5
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z6, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z20, Z10
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 1008(DX), Z12, Z12
+	MOVL        R10, 64(R11)
+	VPADDD      Z26, Z24, Z20
+	MOVL        R12, 68(R11)
+	VPADDD      Z25, Z10, Z10
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        R14, 76(R11)
+	VPADDD      Z23, Z9, Z9
+	MOVL        80(R11), R10
+	VPADDD      Z7, Z10, Z7
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        88(R11), R13
+	VPADDD      Z11, Z13, Z10
+	MOVL        92(R11), R14
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z6, Z6
+	VPADDD      Z18, Z16, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z28, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z15, Z12
+	MOVL        R10, 80(R11)
+	VPADDD      Z23, Z27, Z15
+	MOVL        R12, 84(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z11, Z17, Z12
+	MOVL        R14, 92(R11)
+	VPADDD      Z13, Z3, Z3
+	MOVL        96(R11), R10
+	VPADDD      Z22, Z0, Z0
+	MOVL        100(R11), R12
+	VPADDD      Z26, Z21, Z13
+	MOVL        104(R11), R13
+	VPADDD      Z23, Z29, Z17
+	MOVL        108(R11), R14
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z2, (SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z1, 64(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z30, 128(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z14, 192(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z19, 256(SI)
+	VMOVDQU32   Z5, 320(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z4, 384(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z20, 448(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z9, 512(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z10, 576(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z7, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z6, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z16, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z15, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z12, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z3, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z0, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z13, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z17, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z8, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
 DATA avx512Constants3x16<>+0(SB)/4, $0x59d148c0
 DATA avx512Constants3x16<>+4(SB)/4, $0x7bf36ae2
 DATA avx512Constants3x16<>+8(SB)/4, $0x8f1bbcdc
@@ -8609,6 +13418,4815 @@ rows:
 	VZEROUPPER
 	RET
 
+// func avx512HashAndFetch4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch4x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	VMOVDQU32   (AX), Z0
+	VPADDD.BCST 128(DX), Z0, Z1
+	LEAQ        128(R9), R11
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -128(R11), R10
+	VMOVDQU32   64(AX), Z3
+	MOVL        -124(R11), R12
+	VPADDD      Z3, Z2, Z2
+	MOVL        -120(R11), R13
+	VPROLD      $0x1e, Z1, Z4
+	MOVL        -116(R11), R14
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 384(DX), Z0, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, -124(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z1, Z1
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z9
+	MOVL        -112(R11), R10
+	VPADDD      Z8, Z1, Z1
+	VPROLD      $0x1e, Z7, Z8
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        -100(R11), R14
+	VPADDD.BCST 640(DX), Z0, Z12
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z9, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R13, -104(R11)
+	VPADDD      Z3, Z15, Z15
+	MOVL        R14, -100(R11)
+	VMOVDQU32   320(AX), Z17
+	MOVL        -96(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -92(R11), R12
+	VPADDD      Z14, Z7, Z7
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z2, Z2
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 896(DX), Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z12, Z12
+	MOVL        -76(R11), R12
+	VPADDD      Z3, Z20, Z3
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -68(R11), R14
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   384(AX), Z22
+	VPADDD      Z22, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z9, Z9
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        R13, -72(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z3, Z6
+	MOVL        -56(R11), R13
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z12, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        R12, -60(R11)
+	VPADDD      Z6, Z0, Z0
+	VPROLD      $0x05, Z1, Z6
+	MOVL        R13, -56(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        R14, -52(R11)
+	VPADDD      Z23, Z15, Z15
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        -44(R11), R12
+	VMOVDQU32   448(AX), Z24
+	MOVL        -40(R11), R13
+	VPADDD      Z24, Z4, Z4
+	MOVL        -36(R11), R14
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z12, Z10
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z4, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z2, Z2
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z15, Z6
+	VPADDD      Z17, Z3, Z3
+	MOVL        -28(R11), R12
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        -24(R11), R13
+	VPROLD      $0x05, Z7, Z25
+	MOVL        -20(R11), R14
+	VPADDD      Z22, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z12, Z6
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z2, Z13
+	MOVL        R13, -24(R11)
+	VPADDD      Z9, Z8, Z8
+	MOVL        R14, -20(R11)
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        -16(R11), R10
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        -12(R11), R12
+	VMOVDQU32   512(AX), Z26
+	MOVL        -8(R11), R13
+	VPADDD      Z26, Z11, Z11
+	MOVL        -4(R11), R14
+	VPADDD      Z25, Z8, Z8
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z11, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z27
+	MOVL        R10, -16(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R12, -12(R11)
+	VPADDD      Z13, Z1, Z1
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        R14, -4(R11)
+	VPADDD      Z24, Z14, Z13
+	MOVL        (R11), R10
+	VPADDD      Z25, Z0, Z0
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        8(R11), R13
+	VPROLD      $0x05, Z8, Z22
+	MOVL        12(R11), R14
+	VPADDD      Z15, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R12, 4(R11)
+	VPADDD      Z7, Z16, Z7
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        16(R11), R10
+	VMOVDQU32   576(AX), Z28
+	MOVL        20(R11), R12
+	VPADDD      Z28, Z18, Z18
+	MOVL        24(R11), R13
+	VPADDD      Z22, Z7, Z7
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z13, Z22
+	MOVL        R10, 16(R11)
+	VPADDD      Z3, Z19, Z3
+	VPADDD      Z25, Z2, Z2
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        R13, 24(R11)
+	VPADDD      Z26, Z21, Z19
+	MOVL        R14, 28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z7, Z24
+	MOVL        40(R11), R13
+	VPADDD      Z6, Z19, Z6
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z2, Z22
+	MOVL        R12, 36(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R13, 40(R11)
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z3, Z25
+	VMOVDQU32   640(AX), Z27
+	MOVL        48(R11), R10
+	VPADDD      Z27, Z20, Z20
+	MOVL        52(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        60(R11), R14
+	VPADDD      Z26, Z23, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z20, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z23, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        R13, 56(R11)
+	VPADDD      Z28, Z10, Z10
+	MOVL        R14, 60(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        64(R11), R10
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        72(R11), R13
+	VPADDD      Z13, Z10, Z10
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, 64(R11)
+	VPADDD      Z7, Z4, Z4
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 76(R11)
+	VMOVDQU32   704(AX), Z26
+	MOVL        80(R11), R10
+	VPADDD      Z26, Z17, Z17
+	MOVL        84(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        92(R11), R14
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z17
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        R13, 88(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 92(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        96(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        100(R11), R12
+	VPADDD      Z6, Z9, Z6
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        108(R11), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, 96(R11)
+	VPADDD      Z5, Z11, Z5
+	VPROLD      $0x1e, Z10, Z11
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, 104(R11)
+	VMOVDQU32   768(AX), Z28
+	MOVL        R14, 108(R11)
+	VPADDD      Z28, Z14, Z14
+	MOVL        112(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z27, Z15, Z15
+	MOVL        124(R11), R14
+	VPADDD      Z1, Z14, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, 112(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        R12, 116(R11)
+	VPADDD      Z26, Z16, Z15
+	MOVL        R13, 120(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 124(R11)
+	VPROLD      $0x1e, Z2, Z16
+	VPROLD      $0x05, Z5, Z23
+	ADDQ        $+256, R11
+	VPADDD      Z10, Z15, Z10
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        -120(R11), R13
+	VPADDD      Z28, Z18, Z18
+	MOVL        -116(R11), R14
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, -124(R11)
+	VMOVDQU32   832(AX), Z27
+	MOVL        R13, -120(R11)
+	VPADDD      Z27, Z21, Z21
+	MOVL        R14, -116(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	VPADDD      Z26, Z19, Z19
+	MOVL        -108(R11), R12
+	VPADDD      Z2, Z21, Z2
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z19, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z8, Z8
+	MOVL        R10, -112(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R12, -108(R11)
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        R13, -104(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R14, -100(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        -92(R11), R12
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	MOVL        -88(R11), R13
+	VPADDD      Z27, Z20, Z20
+	MOVL        -84(R11), R14
+	VPADDD      Z23, Z6, Z6
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R10, -96(R11)
+	VMOVDQU32   896(AX), Z26
+	MOVL        R12, -92(R11)
+	VPADDD      Z26, Z22, Z22
+	MOVL        R13, -88(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	MOVL        -80(R11), R10
+	VPADDD      Z28, Z13, Z13
+	MOVL        -76(R11), R12
+	VPADDD      Z1, Z22, Z1
+	MOVL        -72(R11), R13
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z13, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	VPADDD      Z27, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, -72(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        -60(R11), R12
+	VPADDD      Z26, Z17, Z17
+	MOVL        -56(R11), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z4, Z17, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R10, -64(R11)
+	VMOVDQU32   960(AX), Z28
+	MOVL        R12, -60(R11)
+	VPADDD      Z28, Z12, Z12
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        R14, -52(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        -48(R11), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        -36(R11), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z11, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	VPADDD      Z28, Z14, Z14
+	MOVL        -28(R11), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1024(AX), Z27
+	MOVL        R10, -32(R11)
+	VPADDD      Z27, Z16, Z16
+	MOVL        R12, -28(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        R14, -20(R11)
+	VPADDD      Z26, Z15, Z15
+	MOVL        -16(R11), R10
+	VPADDD      Z1, Z16, Z1
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z15, Z0
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z18, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R12, -12(R11)
+	VPADDD      Z7, Z15, Z7
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        (R11), R10
+	VPADDD      Z27, Z21, Z21
+	MOVL        4(R11), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z21, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z21
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1088(AX), Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z19, Z19
+	MOVL        R10, (R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        R13, 8(R11)
+	VPADDD      Z28, Z8, Z8
+	MOVL        R14, 12(R11)
+	VPADDD      Z2, Z19, Z2
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        24(R11), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        28(R11), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z20, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z4, Z24
+	VPADDD      Z6, Z8, Z6
+	MOVL        R12, 20(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R13, 24(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        R14, 28(R11)
+	VPADDD      Z26, Z22, Z22
+	MOVL        32(R11), R10
+	VPADDD      Z23, Z6, Z6
+	MOVL        36(R11), R12
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        40(R11), R13
+	VPROLD      $0x05, Z2, Z23
+	MOVL        44(R11), R14
+	VPADDD      Z5, Z22, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1152(AX), Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z13, Z13
+	MOVL        R10, 32(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        R13, 40(R11)
+	VPADDD      Z27, Z10, Z10
+	MOVL        R14, 44(R11)
+	VPADDD.BCST 132(DX), Z13, Z13
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z6, Z27
+	MOVL        52(R11), R12
+	VPADDD      Z0, Z10, Z0
+	MOVL        56(R11), R13
+	VPADDD      Z1, Z13, Z1
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z17, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z13
+	MOVL        R10, 48(R11)
+	VPADDD      Z7, Z10, Z7
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R14, 60(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        64(R11), R10
+	VPADDD      Z27, Z7, Z7
+	MOVL        68(R11), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z12, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        R10, 64(R11)
+	VPADDD      Z26, Z9, Z9
+	MOVL        R12, 68(R11)
+	VMOVDQU32   1216(AX), Z12
+	MOVL        R13, 72(R11)
+	VPADDD      Z12, Z11, Z11
+	MOVL        R14, 76(R11)
+	VPADDD      Z13, Z4, Z4
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z7, Z13
+	MOVL        84(R11), R12
+	VPADDD      Z3, Z9, Z3
+	MOVL        88(R11), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z14, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z3, Z3
+	VPADDD      Z27, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z19, Z24, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 644(DX), Z11, Z11
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        R13, 88(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R14, 92(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        104(R11), R13
+	VPADDD      Z12, Z16, Z11
+	MOVL        108(R11), R14
+	VPADDD      Z13, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z11, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z28, Z15, Z15
+	VMOVDQU32   1280(AX), Z27
+	MOVL        R12, 100(R11)
+	VPADDD      Z27, Z18, Z18
+	MOVL        R13, 104(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R14, 108(R11)
+	VPTERNLOGD  $0xca, Z22, Z23, Z7
+	MOVL        112(R11), R10
+	VPADDD.BCST 900(DX), Z15, Z15
+	MOVL        116(R11), R12
+	VPADDD      Z1, Z18, Z1
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z6, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z24, Z9, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z21, Z15
+	MOVL        R10, 112(R11)
+	VPADDD      Z13, Z0, Z0
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R14, 124(R11)
+	VPADDD      Z7, Z15, Z7
+	VPROLD      $0x1e, Z3, Z15
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0xca, Z17, Z25, Z2
+	MOVL        -128(R11), R10
+	VPADDD      Z27, Z19, Z19
+	MOVL        -124(R11), R12
+	VPADDD      Z26, Z7, Z7
+	MOVL        -120(R11), R13
+	VPTERNLOGD  $0xca, Z10, Z14, Z3
+	MOVL        -116(R11), R14
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z19, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1344(AX), Z28
+	MOVL        R10, -128(R11)
+	VPADDD      Z28, Z20, Z20
+	MOVL        R12, -124(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xca, Z23, Z11, Z6
+	MOVL        R14, -116(R11)
+	VPADDD      Z12, Z8, Z8
+	MOVL        -112(R11), R10
+	VPADDD.BCST 136(DX), Z20, Z12
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        -108(R11), R12
+	VPROLD      $0x05, Z7, Z20
+	MOVL        -104(R11), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        -100(R11), R14
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z9, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z22, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z2, Z2
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z4, Z12
+	MOVL        R12, -108(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -96(R11), R10
+	VPADDD      Z28, Z24, Z22
+	MOVL        -92(R11), R12
+	VPADDD      Z20, Z6, Z6
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0xca, Z14, Z15, Z0
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z25, Z13, Z1
+	VPADDD.BCST 392(DX), Z22, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z20, Z5
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0xca, Z11, Z19, Z7
+	MOVL        R12, -92(R11)
+	VPADDD      Z27, Z10, Z10
+	MOVL        R13, -88(R11)
+	VMOVDQU32   1408(AX), Z20
+	MOVL        R14, -84(R11)
+	VPADDD      Z20, Z17, Z17
+	MOVL        -80(R11), R10
+	VPADDD      Z12, Z5, Z5
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z6, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        -68(R11), R14
+	VPADDD      Z1, Z17, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z23, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z16, Z4
+	MOVL        R10, -80(R11)
+	VPADDD.BCST 648(DX), Z17, Z17
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R14, -68(R11)
+	VPROLD      $0x05, Z5, Z26
+	MOVL        -64(R11), R10
+	VPADDD      Z7, Z17, Z7
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z2
+	MOVL        -52(R11), R14
+	VPADDD      Z20, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z9, Z4
+	MOVL        R10, -64(R11)
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        R12, -60(R11)
+	VPADDD      Z28, Z14, Z14
+	VMOVDQU32   1472(AX), Z27
+	MOVL        R13, -56(R11)
+	VPADDD      Z27, Z25, Z25
+	MOVL        R14, -52(R11)
+	VPADDD      Z26, Z4, Z4
+	MOVL        -48(R11), R10
+	VPTERNLOGD  $0x96, Z19, Z22, Z6
+	MOVL        -44(R11), R12
+	VPADDD.BCST 904(DX), Z14, Z14
+	MOVL        -40(R11), R13
+	VPADDD      Z2, Z25, Z2
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z10, Z5
+	MOVL        R10, -48(R11)
+	VPADDD      Z20, Z11, Z11
+	MOVL        R12, -44(R11)
+	VPADDD      Z12, Z3, Z3
+	MOVL        R13, -40(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R14, -36(R11)
+	VPROLD      $0x05, Z4, Z14
+	MOVL        -32(R11), R10
+	VPADDD      Z6, Z11, Z6
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z21, Z24, Z1
+	MOVL        -24(R11), R13
+	VPADDD      Z27, Z18, Z17
+	MOVL        -20(R11), R14
+	VPADDD      Z26, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z8, Z23, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z17, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        R10, -32(R11)
+	VPROLD      $0x05, Z3, Z26
+	MOVL        R12, -28(R11)
+	VMOVDQU32   1536(AX), Z28
+	MOVL        R13, -24(R11)
+	VPADDD      Z28, Z13, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z14, Z5, Z5
+	MOVL        -16(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z9, Z7
+	MOVL        -12(R11), R12
+	VPADDD      Z20, Z15, Z14
+	MOVL        -8(R11), R13
+	VPADDD.BCST 140(DX), Z13, Z13
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z4, Z15
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z13, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z10, Z25, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z19, Z13
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z0, Z0
+	MOVL        R12, -12(R11)
+	VPADDD      Z18, Z1, Z1
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R14, -4(R11)
+	VPADDD      Z7, Z13, Z7
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        8(R11), R13
+	VPADDD      Z28, Z16, Z16
+	MOVL        12(R11), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z23, Z11, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z24, Z12, Z2
+	VPADDD.BCST 396(DX), Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z26
+	MOVL        R12, 4(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z9, Z17, Z6
+	MOVL        R14, 12(R11)
+	VPADDD      Z27, Z8, Z8
+	MOVL        16(R11), R10
+	VMOVDQU32   1600(AX), Z16
+	MOVL        20(R11), R12
+	VPADDD      Z16, Z21, Z21
+	MOVL        24(R11), R13
+	VPADDD      Z14, Z4, Z4
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z21, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z22, Z21
+	MOVL        R10, 16(R11)
+	VPADDD      Z20, Z3, Z3
+	VPADDD      Z26, Z2, Z2
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0x96, Z25, Z15, Z5
+	MOVL        R13, 24(R11)
+	VPADDD.BCST 652(DX), Z21, Z20
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        40(R11), R13
+	VPADDD      Z6, Z20, Z6
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0x96, Z11, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z18, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z14
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z2, Z20
+	MOVL        R12, 36(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R13, 40(R11)
+	VPROLD      $0x1e, Z7, Z10
+	MOVL        R14, 44(R11)
+	VPADDD      Z28, Z23, Z23
+	VMOVDQU32   1664(AX), Z27
+	MOVL        48(R11), R10
+	VPADDD      Z27, Z24, Z24
+	MOVL        52(R11), R12
+	VPADDD      Z26, Z5, Z5
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z19, Z7
+	MOVL        60(R11), R14
+	VPADDD.BCST 908(DX), Z23, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 144(DX), Z24, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z23, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z1, Z24, Z1
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0x96, Z15, Z8, Z4
+	MOVL        R13, 56(R11)
+	VPADDD      Z16, Z9, Z9
+	MOVL        R14, 60(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        64(R11), R10
+	VPADDD      Z20, Z1, Z1
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        72(R11), R13
+	VPADDD      Z7, Z9, Z7
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z25, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z22, Z2
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 400(DX), Z23, Z23
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        80(R11), R10
+	VPADDD      Z4, Z23, Z4
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z10, Z6
+	MOVL        88(R11), R13
+	VPADDD      Z16, Z11, Z11
+	MOVL        92(R11), R14
+	VMOVDQU32   1728(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z4, Z4
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 148(DX), Z12, Z11
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z17, Z17
+	MOVL        R13, 88(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 92(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z26, Z5
+	MOVL        100(R11), R12
+	VPADDD.BCST 656(DX), Z17, Z11
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        108(R11), R14
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z21, Z9, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z16, Z15, Z15
+	VPADDD      Z14, Z6, Z6
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z14
+	MOVL        R13, 104(R11)
+	VPTERNLOGD  $0x96, Z22, Z20, Z1
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 404(DX), Z15, Z15
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        116(R11), R12
+	VPADDD      Z27, Z13, Z13
+	MOVL        120(R11), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        124(R11), R14
+	VPADDD      Z5, Z15, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z10, Z24, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 912(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1792(AX), Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z18, Z18
+	MOVL        R10, 112(R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, 116(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, 120(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, 124(R11)
+	VPADDD      Z1, Z18, Z1
+	VPROLD      $0x1e, Z4, Z13
+	ADDQ        $+256, R11
+	VPADDD      Z16, Z19, Z18
+	MOVL        -128(R11), R10
+	VPADDD      Z14, Z0, Z0
+	MOVL        -124(R11), R12
+	VPADDD      Z27, Z1, Z1
+	MOVL        -120(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z12, Z4
+	MOVL        -116(R11), R14
+	VPADDD.BCST 660(DX), Z18, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z14, Z7
+	MOVL        R10, -128(R11)
+	VPTERNLOGD  $0x96, Z9, Z17, Z3
+	MOVL        R12, -124(R11)
+	VPTERNLOGD  $0x96, Z20, Z11, Z2
+	MOVL        R13, -120(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        R14, -116(R11)
+	VPADDD      Z23, Z7, Z7
+	MOVL        -112(R11), R10
+	VPROLD      $0x05, Z0, Z14
+	VPROLD      $0x05, Z1, Z23
+	MOVL        -108(R11), R12
+	VPADDD      Z4, Z8, Z4
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z6, Z8
+	MOVL        -100(R11), R14
+	VPADDD      Z16, Z21, Z16
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1856(AX), Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z6
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 916(DX), Z16, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z2, Z22, Z2
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        R14, -100(R11)
+	VPROLD      $0x05, Z7, Z27
+	MOVL        -96(R11), R10
+	VPADDD      Z3, Z16, Z3
+	MOVL        -92(R11), R12
+	VPADDD      Z23, Z2, Z2
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0x96, Z12, Z13, Z5
+	MOVL        -84(R11), R14
+	VPADDD      Z15, Z10, Z10
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        R10, -96(R11)
+	MOVL        (DX), R10
+	MOVL        R12, -92(R11)
+	XORL        (CX), R10
+	MOVL        R13, -88(R11)
+	MOVL        R10, (BX)
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0x96, Z11, Z19, Z1
+	MOVL        -80(R11), R10
+	VPADDD      Z21, Z26, Z23
+	MOVL        -76(R11), R12
+	VPADDD      Z27, Z6, Z6
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z18, Z0
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z23, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z27
+	VMOVDQU32   1920(AX), Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z20, Z20
+	MOVL        R10, -80(R11)
+	VPADDD      Z16, Z5, Z5
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0x96, Z25, Z8, Z7
+	MOVL        R13, -72(R11)
+	VPADDD      Z15, Z9, Z9
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 152(DX), Z20, Z15
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        -60(R11), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        -56(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        -52(R11), R15
+	VPADDD      Z1, Z15, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        256(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        (CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 128(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        R12, -64(R11)
+	VPADDD      Z21, Z24, Z9
+	MOVL        R13, -60(R11)
+	VPADDD      Z27, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        R14, -56(R11)
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R15, -52(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        -40(R11), R13
+	VPADDD      Z28, Z12, Z12
+	MOVL        -36(R11), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z10, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 408(DX), Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R10, -48(R11)
+	VPROLD      $0x05, Z0, Z26
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R13, -40(R11)
+	VPADDD      Z4, Z12, Z4
+	MOVL        R14, -36(R11)
+	MOVL        512(DX), R10
+	MOVL        -32(R11), R12
+	XORL        (CX), R10
+	MOVL        R10, 256(BX)
+	MOVL        -28(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z23, Z6
+	MOVL        -24(R11), R13
+	VPADDD      Z21, Z17, Z12
+	MOVL        -20(R11), R14
+	VMOVDQU32   1984(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z12, Z3
+	MOVL        R12, -32(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -28(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R13, -24(R11)
+	VPADDD      Z28, Z25, Z12
+	MOVL        R14, -20(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        -16(R11), R12
+	VPADDD      Z27, Z2, Z2
+	MOVL        -12(R11), R13
+	VPTERNLOGD  $0x96, Z22, Z16, Z5
+	MOVL        -8(R11), R14
+	VPADDD.BCST 664(DX), Z12, Z12
+	MOVL        -4(R11), R15
+	VPROLD      $0x1e, Z0, Z21
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        768(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        (CX), R10
+	MOVL        R12, -16(R11)
+	MOVL        R10, 384(BX)
+	MOVL        R13, -12(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z0
+	MOVL        R14, -8(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z1
+	MOVL        R15, -4(R11)
+	VPADDD      Z17, Z13, Z12
+	MOVL        (R11), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        4(R11), R13
+	VPROLD      $0x05, Z3, Z13
+	MOVL        8(R11), R14
+	MOVL        4(DX), R10
+	MOVL        12(R11), R15
+	XORL        4(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 4(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z15
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z18, Z18
+	MOVL        R12, (R11)
+	VMOVDQU32   2048(AX), Z27
+	MOVL        R13, 4(R11)
+	VPADDD      Z27, Z19, Z19
+	MOVL        R14, 8(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        16(R11), R10
+	VPADDD.BCST 920(DX), Z18, Z18
+	MOVL        20(R11), R14
+	VPADDD.BCST (BX), Z19, Z19
+	MOVL        24(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        28(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z18, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z16, Z11, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z8, Z8
+	MOVL        R10, 16(R11)
+	VPADDD      Z13, Z0, Z0
+	VPADDD      Z15, Z1, Z1
+	MOVL        R14, 20(R11)
+	MOVL        260(DX), R10
+	MOVL        R12, 24(R11)
+	XORL        4(CX), R10
+	MOVL        R13, 28(R11)
+	MOVL        R10, 132(BX)
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z5, Z13
+	MOVL        36(R11), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z22, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z21, Z3
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z2
+	MOVL        R10, 32(R11)
+	VPADDD.BCST 128(BX), Z18, Z18
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z0, Z22
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z1, Z28
+	VPADDD      Z4, Z18, Z4
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z12, Z6
+	MOVL        52(R11), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        56(R11), R14
+	VMOVDQU32   2112(AX), Z17
+	MOVL        60(R11), R15
+	VPADDD      Z17, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	MOVL        516(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        4(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 260(BX)
+	MOVL        R12, 48(R11)
+	VPROLD      $0x05, Z7, Z13
+	MOVL        R13, 52(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R14, 56(R11)
+	VPADDD.BCST 156(DX), Z14, Z10
+	MOVL        R15, 60(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        64(R11), R10
+	VPADDD      Z27, Z23, Z18
+	MOVL        68(R11), R12
+	VPADDD      Z22, Z3, Z3
+	MOVL        72(R11), R13
+	VPADDD      Z2, Z10, Z2
+	VPTERNLOGD  $0x96, Z11, Z26, Z5
+	MOVL        76(R11), R14
+	VPADDD.BCST 256(BX), Z18, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R13, 72(R11)
+	VPADDD      Z17, Z16, Z16
+	MOVL        R14, 76(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        80(R11), R12
+	MOVL        772(DX), R10
+	MOVL        84(R11), R13
+	XORL        4(CX), R10
+	MOVL        88(R11), R14
+	MOVL        R10, 388(BX)
+	MOVL        92(R11), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z25, Z15, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 412(DX), Z16, Z16
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, 80(R11)
+	VPADDD      Z5, Z16, Z5
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0x96, Z12, Z19, Z7
+	MOVL        R14, 88(R11)
+	VPADDD.BCST 384(BX), Z9, Z9
+	MOVL        R10, 92(R11)
+	VMOVDQU32   2176(AX), Z16
+	MOVL        96(R11), R10
+	VPADDD      Z16, Z24, Z24
+	MOVL        100(R11), R12
+	VPADDD      Z22, Z5, Z5
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z6, Z22
+	MOVL        108(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 4(BX), Z24, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z0, Z0
+	MOVL        R10, 96(R11)
+	VPADDD      Z1, Z9, Z1
+	VPTERNLOGD  $0x96, Z26, Z14, Z4
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 668(DX), Z20, Z9
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R14, 108(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z5, Z20
+	MOVL        116(R11), R12
+	VPADDD      Z7, Z9, Z7
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z22
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z10, Z2
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 132(BX), Z11, Z11
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R13, 120(R11)
+	VPADDD      Z17, Z21, Z17
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z1, Z21
+	VPADDD      Z4, Z11, Z4
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z19, Z23, Z6
+	MOVL        -128(R11), R10
+	VPADDD.BCST 924(DX), Z17, Z11
+	MOVL        -124(R11), R12
+	VMOVDQU32   2240(AX), Z17
+	MOVL        -120(R11), R13
+	VPADDD      Z17, Z25, Z25
+	MOVL        -116(R11), R14
+	VPADDD      Z20, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -128(R11)
+	VPADDD      Z16, Z12, Z12
+	MOVL        R12, -124(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        R13, -120(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z5
+	MOVL        -112(R11), R10
+	VPADDD.BCST 260(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        -108(R11), R14
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        -104(R11), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -100(R11), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z13, Z0
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z26, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z3, Z20
+	MOVL        R14, -108(R11)
+	MOVL        8(DX), R10
+	MOVL        R12, -104(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -100(R11)
+	MOVL        R10, 8(BX)
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -92(R11), R12
+	VPADDD      Z5, Z12, Z5
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z8, Z8
+	VMOVDQU32   2304(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z27, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 388(BX), Z8, Z8
+	MOVL        R10, -96(R11)
+	VPADDD.BCST 160(DX), Z15, Z15
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R14, -84(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        -80(R11), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        -76(R11), R13
+	VPTERNLOGD  $0x96, Z24, Z11, Z4
+	MOVL        -72(R11), R14
+	VPADDD      Z17, Z19, Z8
+	MOVL        -68(R11), R15
+	VPADDD      Z20, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        264(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        8(CX), R10
+	MOVL        R10, 136(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -80(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -72(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R15, -68(R11)
+	VPADDD      Z16, Z14, Z14
+	MOVL        -64(R11), R10
+	VPADDD      Z28, Z7, Z7
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z22, Z2
+	MOVL        -52(R11), R14
+	VPADDD.BCST 416(DX), Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0x96, Z27, Z12, Z6
+	MOVL        R12, -60(R11)
+	VPADDD      Z17, Z18, Z14
+	VMOVDQU32   2368(AX), Z17
+	MOVL        R13, -56(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        R14, -52(R11)
+	VPADDD      Z15, Z4, Z4
+	MOVL        -48(R11), R12
+	MOVL        520(DX), R10
+	MOVL        -44(R11), R13
+	XORL        8(CX), R10
+	MOVL        -40(R11), R14
+	MOVL        R10, 264(BX)
+	MOVL        -36(R11), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 164(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z23, Z18
+	MOVL        R12, -48(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        R13, -44(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0x96, Z11, Z25, Z5
+	MOVL        R10, -36(R11)
+	VPADDD.BCST 672(DX), Z18, Z10
+	MOVL        -32(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	VPADDD      Z28, Z2, Z2
+	MOVL        -28(R11), R13
+	VPROLD      $0x05, Z4, Z23
+	MOVL        -24(R11), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        -20(R11), R15
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        776(DX), R10
+	MOVL        R12, -32(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -28(R11)
+	MOVL        R10, 392(BX)
+	MOVL        R14, -24(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z1
+	MOVL        -16(R11), R10
+	VPADDD.BCST 420(DX), Z24, Z24
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        -8(R11), R13
+	VPADDD      Z16, Z13, Z13
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z2, Z16
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 928(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2432(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z9, Z9
+	MOVL        R10, -16(R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, -8(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, -4(R11)
+	VPADDD.BCST 8(BX), Z9, Z9
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        4(R11), R12
+	VPADDD      Z17, Z27, Z27
+	MOVL        8(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        12(R11), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 676(DX), Z27, Z9
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z16, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R10, (R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R14, 12(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        16(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z0, Z23
+	MOVL        24(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z10, Z2
+	MOVL        28(R11), R14
+	VPADDD.BCST 136(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        R10, 16(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z6
+	VPADDD.BCST 932(DX), Z17, Z11
+	MOVL        R12, 20(R11)
+	VMOVDQU32   2496(AX), Z17
+	MOVL        R13, 24(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        R14, 28(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z7, Z16
+	MOVL        36(R11), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        40(R11), R13
+	VPADDD.BCST 168(DX), Z22, Z11
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z13, Z5
+	MOVL        R10, 32(R11)
+	VPADDD.BCST 264(BX), Z12, Z11
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 40(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z4, Z21
+	VPADDD      Z6, Z11, Z6
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z15, Z0
+	MOVL        52(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        56(R11), R14
+	VPADDD      Z17, Z25, Z23
+	MOVL        60(R11), R15
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R13*4), R13
+	MOVL        12(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        12(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 12(BX)
+	MOVL        R12, 48(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 424(DX), Z23, Z23
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R15, 60(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        68(R11), R12
+	VPADDD      Z5, Z23, Z5
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	VPADDD.BCST 392(BX), Z8, Z8
+	MOVL        76(R11), R14
+	VMOVDQU32   2560(AX), Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 172(DX), Z19, Z8
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R13, 72(R11)
+	VPADDD      Z17, Z20, Z20
+	MOVL        R14, 76(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        80(R11), R12
+	VPADDD      Z1, Z8, Z1
+	MOVL        84(R11), R13
+	MOVL        268(DX), R10
+	MOVL        88(R11), R14
+	XORL        12(CX), R10
+	MOVL        92(R11), R15
+	MOVL        R10, 140(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 680(DX), Z20, Z8
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R12, 80(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0x96, Z15, Z12, Z3
+	MOVL        R14, 88(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R15, 92(R11)
+	VPADDD      Z23, Z14, Z14
+	MOVL        96(R11), R10
+	VPADDD      Z21, Z7, Z7
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z0, Z21
+	MOVL        104(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z11, Z2
+	MOVL        108(R11), R14
+	VPADDD.BCST 428(DX), Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z18, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        R10, 96(R11)
+	MOVL        524(DX), R10
+	XORL        12(CX), R10
+	MOVL        R12, 100(R11)
+	MOVL        R10, 268(BX)
+	MOVL        R13, 104(R11)
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 936(DX), Z17, Z14
+	MOVL        112(R11), R10
+	VMOVDQU32   2624(AX), Z17
+	MOVL        116(R11), R12
+	VPADDD      Z17, Z10, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z26, Z14
+	MOVL        R10, 112(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R12, 116(R11)
+	VPADDD      Z18, Z2, Z2
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z5
+	MOVL        R14, 124(R11)
+	VPADDD.BCST 684(DX), Z14, Z14
+	VPROLD      $0x1e, Z0, Z18
+	ADDQ        $+256, R11
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -128(R11), R12
+	VPROLD      $0x05, Z4, Z26
+	MOVL        -124(R11), R13
+	VPADDD      Z6, Z14, Z6
+	MOVL        -120(R11), R14
+	MOVL        780(DX), R10
+	MOVL        -116(R11), R15
+	XORL        12(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 396(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        (R8)(R14*4), R14
+	MOVL        16(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        16(CX), R10
+	MOVL        R12, -128(R11)
+	MOVL        R10, 16(BX)
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R14, -120(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        R15, -116(R11)
+	VPADDD      Z20, Z6, Z6
+	MOVL        -112(R11), R10
+	VPROLD      $0x05, Z3, Z14
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -108(R11), R12
+	VPADDD      Z5, Z13, Z5
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        -100(R11), R14
+	VPADDD      Z23, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2688(AX), Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z25, Z24, Z7
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 940(DX), Z15, Z15
+	MOVL        R12, -108(R11)
+	VPADDD.BCST 12(BX), Z9, Z9
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        R14, -100(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -96(R11), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        -92(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        -88(R11), R14
+	MOVL        272(DX), R10
+	MOVL        -84(R11), R15
+	XORL        16(CX), R10
+	MOVL        R10, 144(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z19, Z10, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z27, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z20, Z1, Z1
+	MOVL        R12, -96(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R13, -92(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, -88(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R15, -84(R11)
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        -80(R11), R10
+	VPADDD      Z23, Z22, Z20
+	MOVL        -76(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z16, Z18, Z3
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0xe8, Z8, Z21, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 140(BX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z27
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z20, Z4
+	MOVL        R10, -80(R11)
+	MOVL        528(DX), R10
+	MOVL        R12, -76(R11)
+	XORL        16(CX), R10
+	MOVL        R13, -72(R11)
+	MOVL        R10, 272(BX)
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0xe8, Z24, Z13, Z6
+	MOVL        -64(R11), R10
+	VPADDD      Z17, Z12, Z12
+	MOVL        -60(R11), R12
+	VMOVDQU32   2752(AX), Z17
+	MOVL        -56(R11), R13
+	VPADDD      Z17, Z11, Z11
+	MOVL        -52(R11), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -64(R11)
+	VPADDD      Z23, Z25, Z12
+	MOVL        R12, -60(R11)
+	VPADDD      Z27, Z3, Z3
+	VPADDD      Z28, Z2, Z2
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xe8, Z10, Z26, Z5
+	MOVL        R14, -52(R11)
+	VPADDD.BCST 268(BX), Z12, Z12
+	MOVL        -48(R11), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        -44(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        -40(R11), R14
+	VPROLD      $0x05, Z4, Z27
+	MOVL        -36(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        784(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        16(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 400(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z18, Z9, Z0
+	MOVL        R12, -48(R11)
+	VPTERNLOGD  $0xe8, Z21, Z15, Z1
+	MOVL        R13, -44(R11)
+	VPADDD      Z17, Z19, Z12
+	MOVL        R14, -40(R11)
+	VPADDD      Z14, Z6, Z6
+	MOVL        R15, -36(R11)
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -32(R11), R12
+	MOVL        20(DX), R10
+	XORL        20(CX), R10
+	MOVL        -28(R11), R13
+	MOVL        R10, 20(BX)
+	MOVL        -24(R11), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        -20(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2816(AX), Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z8, Z8
+	MOVL        R12, -32(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z13, Z22, Z7
+	MOVL        R10, -24(R11)
+	VPADDD.BCST 396(BX), Z16, Z16
+	MOVL        R14, -20(R11)
+	VPADDD.BCST 16(BX), Z8, Z8
+	MOVL        -16(R11), R12
+	VPROLD      $0x1e, Z4, Z27
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -8(R11), R14
+	VPADDD      Z0, Z16, Z0
+	MOVL        -4(R11), R15
+	VPADDD      Z1, Z8, Z1
+	VPTERNLOGD  $0xe8, Z26, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z24, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	MOVL        276(DX), R10
+	MOVL        R12, -16(R11)
+	XORL        20(CX), R10
+	MOVL        R13, -12(R11)
+	MOVL        R10, 148(BX)
+	MOVL        R14, -8(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R15, -4(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        8(R11), R13
+	VPADDD      Z23, Z10, Z10
+	MOVL        12(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z9, Z20, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z15, Z25, Z2
+	VPADDD.BCST 144(BX), Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, 4(R11)
+	VPADDD      Z4, Z10, Z4
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xe8, Z22, Z12, Z6
+	MOVL        R14, 12(R11)
+	VPADDD      Z17, Z18, Z10
+	MOVL        16(R11), R12
+	VMOVDQU32   2880(AX), Z17
+	MOVL        20(R11), R13
+	VPADDD      Z17, Z21, Z18
+	MOVL        24(R11), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        28(R11), R15
+	MOVL        532(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        20(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 276(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z3, Z10, Z3
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 176(DX), Z18, Z10
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        R13, 20(R11)
+	VPADDD      Z23, Z13, Z13
+	MOVL        R14, 24(R11)
+	VPADDD      Z24, Z3, Z3
+	MOVL        R15, 28(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        32(R11), R10
+	VPTERNLOGD  $0xe8, Z11, Z27, Z5
+	MOVL        36(R11), R13
+	VPADDD.BCST 272(BX), Z13, Z10
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        44(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R10, 32(R11)
+	VPADDD      Z17, Z26, Z24
+	MOVL        R13, 36(R11)
+	VPADDD      Z14, Z6, Z6
+	MOVL        R14, 40(R11)
+	MOVL        788(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        20(CX), R10
+	MOVL        R10, 404(BX)
+	MOVL        48(R11), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        52(R11), R13
+	MOVL        24(DX), R10
+	MOVL        56(R11), R14
+	XORL        24(CX), R10
+	MOVL        60(R11), R15
+	MOVL        R10, 24(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z25, Z16, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 432(DX), Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z23, Z9, Z9
+	MOVL        R12, 48(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 52(R11)
+	VPADDD      Z5, Z24, Z5
+	MOVL        R14, 56(R11)
+	VPTERNLOGD  $0xe8, Z12, Z19, Z7
+	MOVL        R15, 60(R11)
+	VPADDD.BCST 400(BX), Z9, Z9
+	MOVL        64(R11), R10
+	VMOVDQU32   2944(AX), Z24
+	MOVL        68(R11), R14
+	VPADDD      Z24, Z15, Z15
+	MOVL        72(R11), R12
+	VPADDD      Z21, Z5, Z5
+	VPROLD      $0x05, Z6, Z21
+	MOVL        76(R11), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 20(BX), Z15, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        R10, 64(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R14, 68(R11)
+	MOVL        280(DX), R10
+	MOVL        R12, 72(R11)
+	XORL        24(CX), R10
+	MOVL        R13, 76(R11)
+	MOVL        R10, 152(BX)
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z18, Z4
+	MOVL        84(R11), R13
+	VPADDD.BCST 688(DX), Z22, Z9
+	MOVL        88(R11), R14
+	VPROLD      $0x1e, Z3, Z14
+	MOVL        92(R11), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z9, Z7
+	VPTERNLOGD  $0xe8, Z8, Z13, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z11, Z11
+	MOVL        R10, 80(R11)
+	VPADDD      Z21, Z7, Z7
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z0, Z21
+	MOVL        R14, 88(R11)
+	MOVL        28(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        28(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 28(BX)
+	MOVL        100(R11), R13
+	VPTERNLOGD  $0xe8, Z16, Z10, Z2
+	MOVL        104(R11), R14
+	VPADDD.BCST 148(BX), Z11, Z11
+	MOVL        108(R11), R15
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z20, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R15*4), R15
+	MOVL        536(DX), R10
+	MOVL        R12, 96(R11)
+	XORL        24(CX), R10
+	MOVL        R10, 280(BX)
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 944(DX), Z17, Z11
+	MOVL        R15, 108(R11)
+	VMOVDQU32   3008(AX), Z17
+	MOVL        112(R11), R10
+	VPADDD      Z17, Z25, Z25
+	MOVL        116(R11), R14
+	VPADDD      Z22, Z4, Z4
+	MOVL        120(R11), R12
+	VPROLD      $0x05, Z7, Z22
+	MOVL        124(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z3, Z3
+	MOVL        R10, 112(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 116(R11)
+	MOVL        284(DX), R10
+	MOVL        R12, 120(R11)
+	XORL        28(CX), R10
+	MOVL        R13, 124(R11)
+	MOVL        R10, 156(BX)
+	VPTERNLOGD  $0xe8, Z18, Z15, Z5
+	ADDQ        $+256, R11
+	VPADDD.BCST 276(BX), Z12, Z12
+	MOVL        -128(R11), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        -124(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -120(R11), R14
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -116(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        792(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        24(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 408(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z13, Z14, Z0
+	MOVL        R12, -128(R11)
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        R13, -124(R11)
+	VPADDD      Z17, Z27, Z12
+	MOVL        R14, -120(R11)
+	VPADDD      Z22, Z6, Z6
+	MOVL        R15, -116(R11)
+	VPROLD      $0x05, Z3, Z22
+	MOVL        -112(R11), R12
+	MOVL        32(DX), R10
+	XORL        32(CX), R10
+	MOVL        -108(R11), R13
+	MOVL        R10, 32(BX)
+	MOVL        -104(R11), R10
+	VPROLD      $0x05, Z2, Z27
+	MOVL        -100(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3072(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z16, Z16
+	MOVL        R12, -112(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        R13, -108(R11)
+	MOVL        540(DX), R12
+	MOVL        R10, -104(R11)
+	XORL        28(CX), R12
+	MOVL        R14, -100(R11)
+	MOVL        R12, 284(BX)
+	MOVL        -96(R11), R10
+	VPTERNLOGD  $0xe8, Z26, Z23, Z7
+	MOVL        -92(R11), R13
+	VPADDD.BCST 404(BX), Z8, Z8
+	MOVL        -88(R11), R14
+	VPADDD.BCST 24(BX), Z16, Z16
+	MOVL        -84(R11), R12
+	VPROLD      $0x1e, Z4, Z25
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z19, Z8
+	MOVL        R10, -96(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R13, -92(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R14, -88(R11)
+	MOVL        288(DX), R10
+	MOVL        R12, -84(R11)
+	XORL        32(CX), R10
+	MOVL        -80(R11), R12
+	MOVL        R10, 160(BX)
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -72(R11), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        796(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        28(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 412(BX)
+	MOVL        R13, -76(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z3
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0xe8, Z9, Z21, Z2
+	MOVL        R15, -68(R11)
+	VPADDD.BCST 152(BX), Z18, Z18
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -60(R11), R14
+	VPROLD      $0x05, Z0, Z27
+	MOVL        -56(R11), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        -52(R11), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z23, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3136(AX), Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        R14, -60(R11)
+	MOVL        544(DX), R10
+	XORL        32(CX), R10
+	MOVL        R12, -56(R11)
+	MOVL        R10, 288(BX)
+	MOVL        R13, -52(R11)
+	VPROLD      $0x05, Z7, Z16
+	MOVL        -48(R11), R10
+	VPADDD      Z3, Z13, Z3
+	MOVL        -44(R11), R12
+	VPADDD.BCST 28(BX), Z10, Z10
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -36(R11), R14
+	VPADDD      Z24, Z26, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z11, Z25, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 280(BX), Z18, Z10
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        R12, -44(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z6, Z10, Z6
+	MOVL        -32(R11), R12
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        -28(R11), R13
+	VPADDD      Z17, Z15, Z15
+	MOVL        -24(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        -20(R11), R15
+	MOVL        800(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        32(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 416(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z21, Z19, Z1
+	MOVL        R12, -32(R11)
+	VPADDD.BCST 156(BX), Z15, Z15
+	MOVL        R13, -28(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R14, -24(R11)
+	VPADDD      Z24, Z14, Z14
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z2, Z24
+	MOVL        -16(R11), R10
+	VPADDD      Z5, Z15, Z5
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z22, Z7
+	MOVL        -8(R11), R13
+	VPADDD.BCST 408(BX), Z14, Z14
+	MOVL        -4(R11), R14
+	VMOVDQU32   3200(AX), Z15
+	VPADDD      Z15, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 32(BX), Z9, Z9
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        R12, -12(R11)
+	VPADDD      Z17, Z23, Z23
+	MOVL        R13, -8(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z25, Z13, Z4
+	MOVL        4(R11), R12
+	VPADDD.BCST 284(BX), Z23, Z9
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        12(R11), R14
+	VPADDD      Z24, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z9, Z7
+	VPTERNLOGD  $0xe8, Z8, Z18, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z11, Z11
+	MOVL        R10, (R11)
+	VPADDD      Z26, Z7, Z7
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xe8, Z19, Z10, Z2
+	MOVL        R14, 12(R11)
+	VPADDD.BCST 160(BX), Z11, Z11
+	MOVL        16(R11), R12
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        20(R11), R13
+	VPADDD      Z17, Z20, Z17
+	MOVL        24(R11), R14
+	MOVL        36(DX), R10
+	MOVL        28(R11), R15
+	XORL        36(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 36(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z22, Z27, Z6
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 412(BX), Z17, Z11
+	VMOVDQU32   3264(AX), Z17
+	MOVL        R13, 20(R11)
+	VPADDD      Z17, Z21, Z21
+	MOVL        R14, 24(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R15, 28(R11)
+	VPROLD      $0x05, Z7, Z23
+	MOVL        32(R11), R10
+	VPADDD      Z3, Z11, Z3
+	MOVL        36(R11), R13
+	VPADDD.BCST 180(DX), Z21, Z11
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        44(R11), R12
+	VPADDD      Z15, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z13, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 288(BX), Z12, Z11
+	MOVL        R10, 32(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 36(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 40(R11)
+	MOVL        292(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        36(CX), R10
+	MOVL        R10, 164(BX)
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z4, Z20
+	MOVL        52(R11), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0xe8, Z18, Z16, Z0
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z25, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z23
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        R10, 48(R11)
+	VPADDD.BCST 436(DX), Z24, Z24
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R13, 56(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z2, Z15
+	MOVL        64(R11), R12
+	VPADDD      Z5, Z24, Z5
+	MOVL        68(R11), R13
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	MOVL        72(R11), R14
+	VPADDD.BCST 416(BX), Z8, Z8
+	VMOVDQU32   3328(AX), Z24
+	MOVL        76(R11), R15
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	MOVL        548(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        36(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 292(BX)
+	MOVL        R12, 64(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R13, 68(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, 72(R11)
+	VPADDD.BCST 184(DX), Z19, Z8
+	MOVL        R15, 76(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        80(R11), R10
+	VPADDD      Z17, Z22, Z22
+	MOVL        84(R11), R12
+	VPADDD      Z23, Z0, Z0
+	MOVL        88(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0xe8, Z14, Z21, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 692(DX), Z22, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z22
+	VPADDD      Z15, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0xe8, Z16, Z12, Z3
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z13, Z13
+	MOVL        R14, 92(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        96(R11), R12
+	MOVL        804(DX), R10
+	MOVL        100(R11), R13
+	XORL        36(CX), R10
+	MOVL        104(R11), R14
+	MOVL        R10, 420(BX)
+	MOVL        108(R11), R10
+	VPROLD      $0x05, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 440(DX), Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z18, Z17
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z1, Z18
+	VPADDD      Z4, Z13, Z4
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 948(DX), Z17, Z13
+	MOVL        R10, 108(R11)
+	VMOVDQU32   3392(AX), Z17
+	MOVL        112(R11), R10
+	VPADDD      Z17, Z10, Z10
+	MOVL        116(R11), R12
+	VPADDD      Z15, Z4, Z4
+	MOVL        120(R11), R13
+	VPROLD      $0x05, Z7, Z15
+	MOVL        124(R11), R14
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 36(BX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z27, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z3, Z3
+	MOVL        R10, 112(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R12, 116(R11)
+	VPTERNLOGD  $0xe8, Z21, Z19, Z5
+	MOVL        R13, 120(R11)
+	VPADDD.BCST 696(DX), Z27, Z10
+	MOVL        R14, 124(R11)
+	VPROLD      $0x1e, Z0, Z20
+	VPADDD      Z18, Z2, Z2
+	ADDQ        $+256, R11
+	VPROLD      $0x05, Z4, Z18
+	MOVL        -128(R11), R10
+	VPADDD      Z6, Z10, Z6
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z22, Z0
+	MOVL        -120(R11), R13
+	VMOVDQU32   3456(AX), Z10
+	MOVL        -116(R11), R14
+	VPXORD.BCST 188(DX), Z10, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        R10, -128(R11)
+	VPADDD.BCST 164(BX), Z14, Z14
+	MOVL        R12, -124(R11)
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R13, -120(R11)
+	VPADDD      Z24, Z16, Z16
+	MOVL        R14, -116(R11)
+	MOVL        40(DX), R10
+	MOVL        -112(R11), R12
+	XORL        40(CX), R10
+	MOVL        R10, 40(BX)
+	MOVL        -108(R11), R10
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        -104(R11), R13
+	VPADDD      Z5, Z14, Z5
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xe8, Z25, Z23, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 952(DX), Z16, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z18
+	MOVL        R12, -112(R11)
+	VPADDD      Z0, Z14, Z0
+	MOVL        R10, -108(R11)
+	VMOVDQU32   3520(AX), Z14
+	MOVL        R13, -104(R11)
+	VPADDD      Z14, Z9, Z9
+	MOVL        R14, -100(R11)
+	VPXORD.BCST 444(DX), Z10, Z24
+	MOVL        -96(R11), R12
+	VPADDD      Z17, Z26, Z26
+	MOVL        -92(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        -88(R11), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        -84(R11), R15
+	VPROLD      $0x1e, Z4, Z15
+	VPADDD.BCST 292(BX), Z26, Z26
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	MOVL        296(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        40(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 168(BX)
+	MOVL        R13, -92(R11)
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        R14, -88(R11)
+	VPADDD      Z7, Z26, Z7
+	MOVL        R15, -84(R11)
+	VPTERNLOGD  $0xe8, Z22, Z20, Z3
+	MOVL        -80(R11), R10
+	VPADDD      Z16, Z1, Z1
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z5, Z9
+	MOVL        -72(R11), R13
+	VPADDD      Z18, Z7, Z7
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z0, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 700(DX), Z10, Z26
+	VPADDD      Z17, Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z8, Z28, Z2
+	MOVL        R10, -80(R11)
+	VPADDD      Z24, Z21, Z17
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R13, -72(R11)
+	VPADDD.BCST 420(BX), Z12, Z12
+	MOVL        R14, -68(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        -64(R11), R12
+	VPADDD      Z4, Z17, Z4
+	MOVL        -60(R11), R13
+	MOVL        552(DX), R10
+	MOVL        -56(R11), R14
+	XORL        40(CX), R10
+	MOVL        -52(R11), R15
+	MOVL        R10, 296(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z23, Z29, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   3584(AX), Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z11, Z11
+	MOVL        R12, -64(R11)
+	VPADDD      Z9, Z4, Z4
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z7, Z9
+	VPADDD      Z16, Z3, Z3
+	MOVL        R14, -56(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R15, -52(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        -48(R11), R10
+	VPADDD      Z14, Z25, Z16
+	MOVL        -44(R11), R14
+	VPXORD.BCST 956(DX), Z10, Z10
+	MOVL        -40(R11), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        -36(R11), R13
+	VPTERNLOGD  $0xe8, Z13, Z15, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R10, -48(R11)
+	VPADDD      Z6, Z16, Z6
+	MOVL        R14, -44(R11)
+	MOVL        808(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        40(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 424(BX)
+	MOVL        -32(R11), R12
+	VPTERNLOGD  $0xe8, Z20, Z27, Z0
+	VPTERNLOGD  $0xe8, Z28, Z18, Z1
+	MOVL        -28(R11), R13
+	VPADDD      Z12, Z19, Z16
+	MOVL        -24(R11), R14
+	VPADDD      Z9, Z6, Z6
+	MOVL        -20(R11), R15
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R12*4), R12
+	MOVL        44(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        44(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 44(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z2, Z19
+	MOVL        R12, -32(R11)
+	VPADDD      Z5, Z16, Z5
+	MOVL        R13, -28(R11)
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        R14, -24(R11)
+	VPADDD      Z14, Z22, Z14
+	MOVL        R15, -20(R11)
+	VMOVDQU32   3648(AX), Z22
+	MOVL        -16(R11), R10
+	VPADDD      Z22, Z8, Z8
+	MOVL        -12(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -8(R11), R13
+	VPTERNLOGD  $0xe8, Z29, Z21, Z7
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z14, Z10
+	VPADDD.BCST 40(BX), Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z12, Z23, Z8
+	MOVL        R13, -8(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        (R11), R12
+	MOVL        300(DX), R10
+	MOVL        4(R11), R13
+	XORL        44(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 172(BX)
+	MOVL        12(R11), R10
+	VPROLD      $0x05, Z5, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z8
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z7, Z7
+	MOVL        R12, (R11)
+	VPTERNLOGD  $0xe8, Z27, Z17, Z3
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0xe8, Z18, Z24, Z2
+	MOVL        R14, 8(R11)
+	VPADDD.BCST 168(BX), Z13, Z13
+	MOVL        R10, 12(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        16(R11), R10
+	VPROLD      $0x05, Z0, Z23
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        24(R11), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0xe8, Z21, Z16, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z20, Z12
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3712(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z28, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        R10, 16(R11)
+	MOVL        556(DX), R10
+	XORL        44(CX), R10
+	MOVL        R12, 20(R11)
+	MOVL        R10, 300(BX)
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R14, 28(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        32(R11), R10
+	VPADDD.BCST 192(DX), Z20, Z12
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        40(R11), R13
+	VPADDD      Z22, Z29, Z26
+	MOVL        44(R11), R14
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z11, Z14, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 296(BX), Z26, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        R10, 32(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R13, 40(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0xe8, Z17, Z8, Z0
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        48(R11), R12
+	VPADDD      Z13, Z15, Z15
+	MOVL        52(R11), R13
+	VPADDD      Z9, Z6, Z6
+	MOVL        56(R11), R14
+	MOVL        812(DX), R10
+	MOVL        60(R11), R15
+	XORL        44(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 428(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z24, Z10, Z1
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 448(DX), Z15, Z15
+	MOVL        R12, 48(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R13, 52(R11)
+	VPADDD      Z22, Z27, Z22
+	MOVL        R14, 56(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R15, 60(R11)
+	VPADDD      Z5, Z15, Z5
+	MOVL        64(R11), R10
+	VPTERNLOGD  $0xe8, Z16, Z19, Z7
+	MOVL        68(R11), R12
+	VPADDD.BCST 424(BX), Z22, Z15
+	MOVL        72(R11), R13
+	VMOVDQU32   3776(AX), Z22
+	VPADDD      Z22, Z18, Z18
+	MOVL        76(R11), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 44(BX), Z18, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R10, 64(R11)
+	VPADDD      Z13, Z21, Z21
+	MOVL        R12, 68(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R13, 72(R11)
+	VPADDD      Z1, Z15, Z1
+	MOVL        R14, 76(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z4
+	MOVL        80(R11), R10
+	VPADDD.BCST 704(DX), Z21, Z9
+	MOVL        84(R11), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        88(R11), R13
+	VPADDD      Z27, Z1, Z1
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z9, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z8, Z23, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z7, Z7
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, 84(R11)
+	VPTERNLOGD  $0xe8, Z10, Z12, Z2
+	MOVL        R13, 88(R11)
+	VPADDD.BCST 172(BX), Z11, Z11
+	MOVL        R14, 92(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        96(R11), R12
+	VPADDD      Z13, Z17, Z13
+	MOVL        100(R11), R13
+	VPROLD      $0x05, Z1, Z17
+	MOVL        104(R11), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        108(R11), R15
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        (R8)(R13*4), R13
+	MOVL        48(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        48(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 48(BX)
+	MOVL        R12, 96(R11)
+	VMOVDQU32   3840(AX), Z13
+	VPADDD      Z13, Z24, Z24
+	MOVL        R13, 100(R11)
+	VPADDD      Z21, Z4, Z4
+	MOVL        R14, 104(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R15, 108(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        112(R11), R10
+	VPADDD.BCST 196(DX), Z24, Z11
+	MOVL        116(R11), R12
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        120(R11), R13
+	VPADDD      Z22, Z16, Z16
+	MOVL        124(R11), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z20, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 300(BX), Z16, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        R10, 112(R11)
+	VPADDD      Z17, Z2, Z2
+	MOVL        R12, 116(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R13, 120(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0xe8, Z23, Z15, Z0
+	VMOVDQU32   3904(AX), Z11
+	ADDQ        $+256, R11
+	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        -128(R11), R12
+	MOVL        304(DX), R10
+	MOVL        -124(R11), R13
+	XORL        48(CX), R10
+	MOVL        -120(R11), R14
+	MOVL        R10, 176(BX)
+	MOVL        -116(R11), R10
+	VPADDD      Z13, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 452(DX), Z14, Z14
+	MOVL        R12, -128(R11)
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R13, -124(R11)
+	VPADDD      Z22, Z8, Z8
+	MOVL        R14, -120(R11)
+	VPTERNLOGD  $0xe8, Z12, Z9, Z1
+	MOVL        R10, -116(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0xe8, Z26, Z27, Z7
+	VPADDD.BCST 428(BX), Z8, Z8
+	MOVL        -108(R11), R12
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -104(R11), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3520(AX), Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        R10, -112(R11)
+	MOVL        560(DX), R10
+	MOVL        R12, -108(R11)
+	XORL        48(CX), R10
+	MOVL        R13, -104(R11)
+	MOVL        R10, 304(BX)
+	MOVL        R14, -100(R11)
+	VPADDD      Z13, Z19, Z19
+	MOVL        -96(R11), R10
+	VPADDD      Z21, Z0, Z0
+	MOVL        -92(R11), R12
+	VPADDD      Z25, Z10, Z10
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        -84(R11), R14
+	VPADDD.BCST 708(DX), Z19, Z19
+	VPROLD      $0x1e, Z3, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z18, Z24, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z19, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z15, Z16, Z3
+	MOVL        R10, -96(R11)
+	VPADDD      Z14, Z1, Z1
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R13, -88(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        -80(R11), R12
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        -76(R11), R13
+	VPADDD      Z8, Z20, Z19
+	MOVL        -72(R11), R14
+	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        -68(R11), R15
+	MOVL        816(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        48(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 432(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z23, Z13
+	VPTERNLOGD  $0xe8, Z9, Z28, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z22, Z19, Z19
+	MOVL        R12, -80(R11)
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        R13, -76(R11)
+	VPADDD.BCST 964(DX), Z13, Z13
+	MOVL        R14, -72(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R15, -68(R11)
+	VPADDD      Z4, Z19, Z4
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z29, Z6
+	MOVL        -60(R11), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        -56(R11), R13
+	VMOVDQU32   3968(AX), Z13
+	MOVL        -52(R11), R14
+	VPADDD      Z13, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 48(BX), Z12, Z12
+	MOVL        R10, -64(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R12, -60(R11)
+	VPADDD      Z8, Z26, Z19
+	VPXORD.BCST 968(DX), Z11, Z11
+	MOVL        R13, -56(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R14, -52(R11)
+	VPTERNLOGD  $0xe8, Z24, Z21, Z5
+	MOVL        -48(R11), R10
+	VPADDD      Z20, Z19, Z12
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        -40(R11), R13
+	VPADDD      Z23, Z2, Z2
+	MOVL        -36(R11), R14
+	VPROLD      $0x05, Z4, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z16, Z25, Z0
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4032(AX), Z12
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 204(DX), Z12, Z23
+	MOVL        R10, -48(R11)
+	VPADDD      Z13, Z18, Z18
+	MOVL        R12, -44(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z1, Z26
+	MOVL        -32(R11), R12
+	VPADDD.BCST 176(BX), Z18, Z18
+	VPROLD      $0x1e, Z7, Z30
+	MOVL        -28(R11), R13
+	VPADDD      Z8, Z15, Z8
+	MOVL        -24(R11), R14
+	VPTERNLOGD  $0x96, Z28, Z17, Z1
+	MOVL        -20(R11), R15
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z29, Z22, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	MOVL        52(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        52(CX), R10
+	MOVL        R12, -32(R11)
+	MOVL        R10, 52(BX)
+	MOVL        R13, -28(R11)
+	VPROLD      $0x05, Z2, Z11
+	MOVL        R14, -24(R11)
+	VPADDD      Z20, Z5, Z5
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z6, Z15
+	MOVL        -16(R11), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        -12(R11), R12
+	VMOVDQU32   4096(AX), Z8
+	MOVL        -8(R11), R13
+	VPADDD      Z8, Z9, Z9
+	MOVL        -4(R11), R14
+	VPXORD.BCST 460(DX), Z12, Z18
+	VPADDD      Z13, Z27, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 304(BX), Z20, Z20
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R12, -12(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        R14, -4(R11)
+	VPADDD      Z7, Z20, Z7
+	MOVL        (R11), R12
+	VPTERNLOGD  $0xe8, Z25, Z19, Z3
+	MOVL        4(R11), R13
+	VPADDD      Z11, Z1, Z1
+	MOVL        8(R11), R14
+	MOVL        308(DX), R10
+	MOVL        12(R11), R15
+	XORL        52(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 180(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z9
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z11
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        R12, (R11)
+	VPADDD      Z8, Z24, Z20
+	MOVL        R13, 4(R11)
+	VPXORD.BCST 716(DX), Z12, Z24
+	MOVL        R14, 8(R11)
+	VPADDD      Z13, Z16, Z13
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0x96, Z17, Z26, Z2
+	MOVL        16(R11), R10
+	VPADDD      Z18, Z20, Z16
+	MOVL        20(R11), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        24(R11), R12
+	VPADDD.BCST 432(BX), Z13, Z13
+	MOVL        28(R11), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z22, Z30, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4160(AX), Z13
+	MOVL        R10, 16(R11)
+	VPADDD      Z13, Z28, Z16
+	VPADDD      Z9, Z4, Z4
+	MOVL        R14, 20(R11)
+	MOVL        564(DX), R10
+	MOVL        R12, 24(R11)
+	XORL        52(CX), R10
+	MOVL        R13, 28(R11)
+	MOVL        R10, 308(BX)
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z7, Z9
+	MOVL        36(R11), R12
+	VPADDD      Z11, Z3, Z3
+	MOVL        40(R11), R13
+	VPADDD.BCST 208(DX), Z16, Z11
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z8, Z29, Z27
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 972(DX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z10, Z5
+	MOVL        R10, 32(R11)
+	VPADDD      Z24, Z27, Z11
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R13, 40(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z4, Z20
+	VPADDD      Z6, Z11, Z6
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z23, Z0
+	MOVL        52(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        56(R11), R14
+	VPADDD      Z13, Z21, Z21
+	MOVL        60(R11), R15
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        820(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        52(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 436(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R12, 48(R11)
+	VPTERNLOGD  $0x96, Z26, Z15, Z1
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 464(DX), Z21, Z21
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R15, 60(R11)
+	VPADDD      Z8, Z25, Z8
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z2, Z25
+	MOVL        68(R11), R12
+	VPADDD      Z5, Z21, Z5
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0x96, Z30, Z18, Z7
+	VPADDD      Z12, Z8, Z8
+	MOVL        76(R11), R14
+	VMOVDQU32   4224(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 52(BX), Z17, Z8
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 72(R11)
+	VPADDD      Z13, Z22, Z21
+	MOVL        R14, 76(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        80(R11), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	MOVL        88(R11), R13
+	VPADDD.BCST 720(DX), Z21, Z8
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z21
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z24, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 80(R11)
+	VPADDD      Z12, Z14, Z14
+	MOVL        R12, 84(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 88(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0x96, Z15, Z11, Z2
+	MOVL        96(R11), R10
+	VPADDD.BCST 180(BX), Z14, Z14
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        104(R11), R13
+	VPADDD      Z13, Z19, Z13
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z1, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z18, Z27, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 976(DX), Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4288(AX), Z14
+	MOVL        R10, 96(R11)
+	VPADDD      Z14, Z26, Z25
+	VPADDD      Z21, Z4, Z4
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R13, 104(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 212(DX), Z25, Z13
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        116(R11), R12
+	VPADDD      Z12, Z30, Z26
+	MOVL        120(R11), R13
+	VPADDD      Z20, Z3, Z3
+	MOVL        124(R11), R14
+	VPADDD      Z2, Z13, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 308(BX), Z26, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z2, Z2
+	MOVL        R10, 112(R11)
+	VPROLD      $0x05, Z4, Z19
+	MOVL        R12, 116(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z0
+	MOVL        R14, 124(R11)
+	VMOVDQU32   4352(AX), Z13
+	VPXORD.BCST 216(DX), Z13, Z26
+	ADDQ        $+256, R11
+	VPADDD      Z14, Z10, Z10
+	MOVL        -128(R11), R12
+	VPADDD      Z21, Z6, Z6
+	MOVL        -124(R11), R13
+	VPROLD      $0x05, Z3, Z21
+	MOVL        -120(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -116(R11), R15
+	VPADDD.BCST 468(DX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z23, Z12
+	MOVL        (R8)(R14*4), R14
+	MOVL        56(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        56(CX), R10
+	MOVL        R12, -128(R11)
+	MOVL        R10, 56(BX)
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0x96, Z11, Z8, Z1
+	MOVL        R14, -120(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R15, -116(R11)
+	VPTERNLOGD  $0x96, Z27, Z22, Z7
+	MOVL        -112(R11), R10
+	VPADDD.BCST 436(BX), Z12, Z10
+	VPROLD      $0x05, Z2, Z12
+	MOVL        -108(R11), R12
+	VPADDD      Z19, Z5, Z5
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z6, Z19
+	MOVL        -100(R11), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 472(DX), Z13, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z18, Z18
+	MOVL        R10, -112(R11)
+	VPADDD      Z21, Z0, Z0
+	MOVL        R12, -108(R11)
+	VPADDD      Z26, Z15, Z15
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 724(DX), Z18, Z18
+	MOVL        -96(R11), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -92(R11), R13
+	VPADDD      Z1, Z15, Z1
+	MOVL        -88(R11), R14
+	MOVL        312(DX), R10
+	MOVL        -84(R11), R15
+	XORL        56(CX), R10
+	MOVL        R10, 184(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z25, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z18, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z9, Z20, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z1, Z1
+	MOVL        R12, -96(R11)
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R13, -92(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        R14, -88(R11)
+	VPROLD      $0x05, Z0, Z15
+	MOVL        R15, -84(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z16, Z16
+	MOVL        -76(R11), R12
+	VPXORD.BCST 728(DX), Z13, Z19
+	MOVL        -72(R11), R13
+	VPADDD      Z14, Z24, Z14
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 980(DX), Z14, Z14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z16, Z4
+	MOVL        R10, -80(R11)
+	MOVL        568(DX), R10
+	MOVL        R12, -76(R11)
+	XORL        56(CX), R10
+	MOVL        R13, -72(R11)
+	MOVL        R10, 312(BX)
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -64(R11), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        -60(R11), R12
+	VMOVDQU32   4416(AX), Z14
+	MOVL        -56(R11), R13
+	VPADDD      Z14, Z11, Z11
+	MOVL        -52(R11), R14
+	VPADDD      Z12, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -64(R11)
+	VPADDD      Z10, Z27, Z15
+	MOVL        R12, -60(R11)
+	VPXORD.BCST 984(DX), Z13, Z13
+	VPADDD      Z24, Z2, Z2
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0x96, Z25, Z21, Z5
+	MOVL        R14, -52(R11)
+	VPADDD      Z19, Z15, Z15
+	MOVL        -48(R11), R12
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        -44(R11), R13
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -40(R11), R14
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -36(R11), R15
+	VPADDD      Z6, Z15, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        824(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        56(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 440(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z20, Z26, Z0
+	MOVL        R12, -48(R11)
+	VPTERNLOGD  $0x96, Z28, Z18, Z1
+	MOVL        R13, -44(R11)
+	VPADDD      Z14, Z17, Z15
+	MOVL        R14, -40(R11)
+	VPADDD      Z12, Z6, Z6
+	MOVL        R15, -36(R11)
+	VPROLD      $0x05, Z3, Z12
+	MOVL        -32(R11), R12
+	VPROLD      $0x05, Z2, Z17
+	VPADDD      Z5, Z15, Z5
+	MOVL        -28(R11), R13
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        -24(R11), R14
+	VPADDD      Z10, Z9, Z9
+	MOVL        -20(R11), R15
+	MOVL        60(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        60(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 60(BX)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4480(AX), Z10
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z10, Z8, Z8
+	MOVL        R12, -32(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0x96, Z29, Z23, Z7
+	MOVL        R14, -24(R11)
+	VPADDD      Z13, Z9, Z9
+	MOVL        R15, -20(R11)
+	VPADDD.BCST 56(BX), Z8, Z8
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -8(R11), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        -4(R11), R14
+	VPADDD      Z1, Z8, Z1
+	VPTERNLOGD  $0x96, Z21, Z11, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z22, Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R10, -16(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R13, -8(R11)
+	VMOVDQU32   4544(AX), Z12
+	MOVL        R14, -4(R11)
+	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        (R11), R12
+	MOVL        316(DX), R10
+	MOVL        4(R11), R13
+	XORL        60(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 188(BX)
+	MOVL        12(R11), R10
+	VPADDD      Z10, Z25, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 184(BX), Z22, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        R12, (R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0x96, Z18, Z19, Z2
+	MOVL        R14, 8(R11)
+	VPADDD      Z4, Z22, Z4
+	MOVL        R10, 12(R11)
+	VPTERNLOGD  $0x96, Z23, Z15, Z6
+	MOVL        16(R11), R10
+	VPADDD      Z14, Z20, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z1, Z20
+	MOVL        24(R11), R13
+	VPADDD      Z9, Z4, Z4
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4096(AX), Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z28, Z22
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        R10, 16(R11)
+	MOVL        572(DX), R10
+	XORL        60(CX), R10
+	MOVL        R12, 20(R11)
+	MOVL        R10, 316(BX)
+	MOVL        R13, 24(R11)
+	VPADDD      Z10, Z29, Z29
+	MOVL        R14, 28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        32(R11), R10
+	VPADDD      Z17, Z22, Z17
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        40(R11), R13
+	VPADDD.BCST 312(BX), Z29, Z27
+	MOVL        44(R11), R14
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z11, Z13, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z27, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        R10, 32(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R13, 40(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z3, Z9
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        48(R11), R12
+	VPADDD      Z14, Z21, Z21
+	MOVL        52(R11), R13
+	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        56(R11), R14
+	MOVL        828(DX), R10
+	MOVL        60(R11), R15
+	XORL        60(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 444(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z26, Z10
+	MOVL        (R8)(R14*4), R14
+	MOVL        64(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        64(CX), R10
+	MOVL        R12, 48(R11)
+	MOVL        R10, 64(BX)
+	MOVL        R13, 52(R11)
+	VPTERNLOGD  $0x96, Z19, Z24, Z1
+	MOVL        R14, 56(R11)
+	VPADDD      Z28, Z21, Z21
+	MOVL        R15, 60(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        64(R11), R10
+	VPADDD.BCST 440(BX), Z10, Z10
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z2, Z28
+	MOVL        72(R11), R13
+	VPADDD      Z5, Z21, Z5
+	VPTERNLOGD  $0x96, Z15, Z25, Z7
+	MOVL        76(R11), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4608(AX), Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        R10, 64(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R12, 68(R11)
+	VPADDD.BCST 60(BX), Z18, Z9
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R14, 76(R11)
+	VPADDD      Z14, Z23, Z21
+	MOVL        80(R11), R12
+	VPXORD.BCST 988(DX), Z12, Z12
+	MOVL        84(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        88(R11), R14
+	MOVL        320(DX), R10
+	MOVL        92(R11), R15
+	XORL        64(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 192(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	VPADDD      Z27, Z21, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z1, Z1
+	MOVL        R12, 80(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, 84(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 88(R11)
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        R15, 92(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        96(R11), R12
+	VPADDD      Z10, Z11, Z11
+	MOVL        100(R11), R13
+	VPADDD      Z17, Z7, Z7
+	MOVL        104(R11), R14
+	VPROLD      $0x05, Z0, Z17
+	MOVL        108(R11), R15
+	MOVL        68(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        68(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 68(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z20, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 188(BX), Z11, Z11
+	MOVL        R12, 96(R11)
+	VPROLD      $0x1e, Z6, Z27
+	VPADDD      Z14, Z16, Z14
+	MOVL        R13, 100(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R14, 104(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R15, 108(R11)
+	MOVL        576(DX), R10
+	MOVL        112(R11), R12
+	XORL        64(CX), R10
+	MOVL        116(R11), R13
+	MOVL        R10, 320(BX)
+	MOVL        120(R11), R10
+	VPTERNLOGD  $0x96, Z25, Z26, Z6
+	MOVL        124(R11), R14
+	VPADDD      Z12, Z14, Z11
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4672(AX), Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z19, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z19
+	MOVL        R12, 112(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R13, 116(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R10, 120(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R14, 124(R11)
+	VPADDD      Z10, Z15, Z14
+	VPADDD      Z17, Z3, Z3
+	ADDQ        $+256, R11
+	VPADDD      Z16, Z2, Z2
+	MOVL        -128(R11), R12
+	MOVL        324(DX), R10
+	MOVL        -124(R11), R13
+	XORL        68(CX), R10
+	MOVL        -120(R11), R14
+	MOVL        R10, 196(BX)
+	MOVL        -116(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z18, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 316(BX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R12, -128(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        R13, -124(R11)
+	MOVL        832(DX), R12
+	MOVL        R14, -120(R11)
+	XORL        64(CX), R12
+	MOVL        R10, -116(R11)
+	MOVL        R12, 448(BX)
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0x96, Z29, Z21, Z0
+	VPTERNLOGD  $0x96, Z20, Z9, Z1
+	MOVL        -108(R11), R12
+	VPADDD      Z12, Z13, Z13
+	MOVL        -104(R11), R13
+	VPADDD      Z19, Z6, Z6
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z13, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z8, Z8
+	MOVL        R10, -112(R11)
+	VMOVDQU32   4736(AX), Z10
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z24, Z23
+	MOVL        R13, -104(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R14, -100(R11)
+	MOVL        580(DX), R10
+	MOVL        -96(R11), R12
+	XORL        68(CX), R10
+	MOVL        -92(R11), R13
+	MOVL        R10, 324(BX)
+	MOVL        -88(R11), R10
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        -84(R11), R14
+	VPADDD.BCST 444(BX), Z8, Z8
+	VPADDD.BCST 64(BX), Z23, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z17, Z1
+	MOVL        R12, -96(R11)
+	VPTERNLOGD  $0x96, Z18, Z11, Z4
+	MOVL        R13, -92(R11)
+	VPADDD      Z12, Z25, Z8
+	MOVL        R10, -88(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R14, -84(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        -80(R11), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        -76(R11), R13
+	VPADDD      Z7, Z8, Z7
+	MOVL        -72(R11), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z22, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	MOVL        836(DX), R10
+	XORL        68(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 452(BX)
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0x96, Z21, Z15, Z3
+	MOVL        R13, -76(R11)
+	VPTERNLOGD  $0x96, Z9, Z16, Z2
+	MOVL        R14, -72(R11)
+	VPADDD.BCST 192(BX), Z19, Z19
+	MOVL        R15, -68(R11)
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -64(R11), R10
+	VPROLD      $0x05, Z0, Z24
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        -56(R11), R13
+	VPADDD      Z4, Z19, Z4
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0x96, Z27, Z13, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z29, Z12
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4800(AX), Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z4, Z4
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R12, -60(R11)
+	VPADDD      Z3, Z12, Z3
+	VPADDD.BCST 68(BX), Z20, Z12
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        R14, -52(R11)
+	VPADDD      Z10, Z26, Z26
+	MOVL        -48(R11), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        -44(R11), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        -40(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z23, Z5
+	MOVL        -36(R11), R14
+	VPADDD.BCST 320(BX), Z26, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z12, Z6
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0x96, Z15, Z8, Z0
+	MOVL        R12, -44(R11)
+	VMOVDQU32   4864(AX), Z12
+	MOVL        R13, -40(R11)
+	VPXORD.BCST 224(DX), Z12, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z19, Z18, Z18
+	MOVL        -32(R11), R10
+	VPADDD      Z14, Z6, Z6
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -28(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -24(R11), R12
+	VPADDD.BCST 196(BX), Z18, Z18
+	MOVL        -20(R11), R13
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z21, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z17, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z7
+	MOVL        R10, -32(R11)
+	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        R14, -28(R11)
+	MOVL        72(DX), R10
+	MOVL        R12, -24(R11)
+	XORL        72(CX), R10
+	MOVL        R13, -20(R11)
+	MOVL        R10, 72(BX)
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z2, Z18
+	MOVL        -12(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z10, Z0
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 480(DX), Z12, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z27, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z0, Z0
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z9, Z9
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        R13, -8(R11)
+	VPADDD.BCST 324(BX), Z27, Z26
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R11), R12
+	VPADDD      Z1, Z9, Z1
+	MOVL        4(R11), R13
+	VPTERNLOGD  $0x96, Z23, Z20, Z4
+	MOVL        8(R11), R14
+	VPADDD      Z7, Z26, Z7
+	MOVL        12(R11), R15
+	VPTERNLOGD  $0x96, Z8, Z24, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        328(DX), R10
+	XORL        72(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 200(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R12, (R11)
+	VPADDD      Z21, Z7, Z7
+	MOVL        R13, 4(R11)
+	VPROLD      $0x05, Z0, Z18
+	MOVL        R14, 8(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R15, 12(R11)
+	VPADDD      Z10, Z11, Z11
+	MOVL        16(R11), R12
+	VPXORD.BCST 736(DX), Z12, Z26
+	MOVL        20(R11), R13
+	VPADDD      Z19, Z15, Z15
+	MOVL        24(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z28, Z2
+	MOVL        28(R11), R15
+	VPADDD      Z25, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	MOVL        76(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        76(CX), R10
+	MOVL        R12, 16(R11)
+	MOVL        R10, 76(BX)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R13, 20(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R14, 24(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        R15, 28(R11)
+	VPADDD      Z3, Z15, Z3
+	MOVL        32(R11), R12
+	VMOVDQU32   4928(AX), Z11
+	MOVL        36(R11), R13
+	VPADDD      Z11, Z16, Z15
+	MOVL        40(R11), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        44(R11), R15
+	MOVL        584(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        72(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 328(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z18, Z3, Z3
+	MOVL        R12, 32(R11)
+	VPADDD.BCST 228(DX), Z15, Z15
+	MOVL        R13, 36(R11)
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        R14, 40(R11)
+	VPADDD      Z10, Z13, Z13
+	MOVL        R15, 44(R11)
+	VPXORD.BCST 992(DX), Z12, Z12
+	VPADDD      Z2, Z15, Z2
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z14, Z5
+	MOVL        52(R11), R13
+	VPADDD      Z26, Z13, Z13
+	MOVL        56(R11), R14
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        60(R11), R15
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	MOVL        332(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        76(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 204(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z4, Z18
+	MOVL        R12, 48(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R13, 52(R11)
+	VPTERNLOGD  $0x96, Z24, Z27, Z0
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        R15, 60(R11)
+	VPADDD      Z11, Z23, Z23
+	MOVL        64(R11), R12
+	VPADDD      Z9, Z6, Z6
+	MOVL        68(R11), R13
+	MOVL        840(DX), R10
+	MOVL        72(R11), R14
+	XORL        72(CX), R10
+	MOVL        R10, 456(BX)
+	MOVL        76(R11), R10
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z28, Z21, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 484(DX), Z23, Z23
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z8, Z8
+	MOVL        R12, 64(R11)
+	VPROLD      $0x05, Z2, Z10
+	MOVL        R13, 68(R11)
+	VPADDD      Z5, Z23, Z5
+	MOVL        R14, 72(R11)
+	VPTERNLOGD  $0x96, Z29, Z19, Z7
+	MOVL        R10, 76(R11)
+	VPADDD      Z12, Z8, Z8
+	MOVL        80(R11), R12
+	VMOVDQU32   4992(AX), Z12
+	MOVL        84(R11), R13
+	VPADDD      Z12, Z17, Z17
+	MOVL        88(R11), R14
+	VPADDD      Z18, Z5, Z5
+	MOVL        92(R11), R15
+	MOVL        588(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        76(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 332(BX)
+	VPROLD      $0x05, Z6, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 72(BX), Z17, Z8
+	MOVL        R12, 80(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 84(R11)
+	VPADDD      Z11, Z22, Z22
+	MOVL        R14, 88(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        R15, 92(R11)
+	VPADDD      Z1, Z8, Z1
+	MOVL        96(R11), R10
+	VPTERNLOGD  $0x96, Z14, Z16, Z4
+	MOVL        100(R11), R14
+	VPADDD.BCST 740(DX), Z22, Z8
+	MOVL        104(R11), R12
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        108(R11), R13
+	VPADDD      Z10, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z27, Z15, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 96(R11)
+	VPADDD      Z12, Z20, Z20
+	VPADDD      Z18, Z7, Z7
+	MOVL        R14, 100(R11)
+	MOVL        844(DX), R10
+	MOVL        R12, 104(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 108(R11)
+	MOVL        R10, 460(BX)
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z0, Z18
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0x96, Z21, Z13, Z2
+	MOVL        120(R11), R13
+	VPADDD.BCST 200(BX), Z20, Z20
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z11, Z24, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z20, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z19, Z25, Z6
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 996(DX), Z11, Z11
+	MOVL        R12, 116(R11)
+	VMOVDQU32   5056(AX), Z20
+	MOVL        R13, 120(R11)
+	VPADDD      Z20, Z28, Z24
+	MOVL        R14, 124(R11)
+	VPADDD      Z10, Z4, Z4
+	VPROLD      $0x05, Z7, Z10
+	ADDQ        $+256, R11
+	VPADDD      Z3, Z11, Z3
+	MOVL        -128(R11), R10
+	VPADDD.BCST 76(BX), Z24, Z11
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        -120(R11), R13
+	VPADDD      Z12, Z29, Z26
+	MOVL        -116(R11), R14
+	VPADDD      Z18, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 328(BX), Z26, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        R10, -128(R11)
+	VPADDD      Z23, Z2, Z2
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z4, Z23
+	MOVL        R13, -120(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z15, Z9, Z0
+	MOVL        -112(R11), R10
+	VMOVDQU32   5120(AX), Z11
+	VPXORD.BCST 232(DX), Z11, Z26
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z14, Z14
+	MOVL        -104(R11), R13
+	VPADDD      Z10, Z6, Z6
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z3, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 204(BX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z27, Z12
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0x96, Z13, Z8, Z1
+	MOVL        R12, -108(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z25, Z22, Z7
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 456(BX), Z12, Z12
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -92(R11), R12
+	VPADDD      Z23, Z5, Z5
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z6, Z23
+	MOVL        -84(R11), R14
+	VPADDD      Z0, Z12, Z0
+	VMOVDQU32   4096(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 488(DX), Z11, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z0, Z0
+	MOVL        R10, -96(R11)
+	VPADDD      Z26, Z21, Z10
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 332(BX), Z19, Z19
+	MOVL        R14, -84(R11)
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        -76(R11), R12
+	VPTERNLOGD  $0x96, Z17, Z24, Z4
+	MOVL        -72(R11), R13
+	VPADDD      Z7, Z19, Z7
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0x96, Z9, Z18, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z7, Z7
+	VPROLD      $0x05, Z0, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R10, -80(R11)
+	VPADDD      Z12, Z16, Z16
+	MOVL        R12, -76(R11)
+	VPXORD.BCST 744(DX), Z11, Z23
+	MOVL        R13, -72(R11)
+	VPADDD      Z20, Z15, Z15
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        -64(R11), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        -56(R11), R13
+	VPADDD.BCST 460(BX), Z15, Z15
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z15, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5184(AX), Z15
+	MOVL        R10, -64(R11)
+	VPADDD      Z15, Z13, Z13
+	MOVL        R12, -60(R11)
+	VPADDD      Z10, Z4, Z4
+	VPROLD      $0x05, Z7, Z10
+	MOVL        R13, -56(R11)
+	VPADDD      Z14, Z3, Z3
+	MOVL        R14, -52(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -44(R11), R12
+	VPADDD      Z12, Z25, Z14
+	MOVL        -40(R11), R13
+	VPXORD.BCST 1000(DX), Z11, Z11
+	MOVL        -36(R11), R14
+	VPADDD      Z27, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5248(AX), Z23
+	MOVL        R10, -48(R11)
+	VPXORD.BCST 236(DX), Z23, Z25
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z4, Z27
+	MOVL        R13, -40(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0x96, Z18, Z26, Z0
+	MOVL        -32(R11), R10
+	VPROLD      $0x1e, Z1, Z14
+	VPADDD      Z15, Z17, Z17
+	MOVL        -28(R11), R12
+	VPADDD      Z10, Z6, Z6
+	MOVL        -24(R11), R13
+	VPROLD      $0x05, Z3, Z10
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0x96, Z28, Z19, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z17, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z12
+	MOVL        R10, -32(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        R12, -28(R11)
+	VPTERNLOGD  $0x96, Z29, Z20, Z7
+	MOVL        R13, -24(R11)
+	VPADDD      Z11, Z9, Z9
+	MOVL        R14, -20(R11)
+	VMOVDQU32   4096(AX), Z11
+	MOVL        -16(R11), R10
+	VPADDD      Z11, Z8, Z8
+	MOVL        -12(R11), R12
+	VPXORD.BCST 492(DX), Z23, Z27
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z6, Z30
+	MOVL        -4(R11), R14
+	VPADDD      Z0, Z9, Z0
+	VPADDD      Z25, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0x96, Z21, Z13, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z7, Z22, Z7
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -4(R11)
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z5, Z10
+	MOVL        4(R11), R12
+	VPADDD      Z30, Z7, Z7
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        12(R11), R14
+	VMOVDQU32   5312(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 240(DX), Z12, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z24, Z24
+	VPXORD.BCST 748(DX), Z23, Z25
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z30
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z31
+	MOVL        R10, (R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R13, 8(R11)
+	VPADDD      Z15, Z18, Z15
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        16(R11), R10
+	VPADDD      Z4, Z24, Z4
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        24(R11), R13
+	VPADDD      Z3, Z15, Z3
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z1, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5376(AX), Z18
+	MOVL        R10, 16(R11)
+	VPADDD      Z18, Z28, Z24
+	VPXORD.BCST 496(DX), Z12, Z28
+	MOVL        R12, 20(R11)
+	VPADDD      Z11, Z29, Z29
+	MOVL        R13, 24(R11)
+	VPXORD.BCST 1004(DX), Z23, Z23
+	MOVL        R14, 28(R11)
+	VPADDD      Z22, Z24, Z22
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        36(R11), R12
+	VPADDD      Z25, Z29, Z25
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        44(R11), R14
+	VPADDD      Z2, Z22, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z13, Z9, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z25, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z2, Z2
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z4, Z15
+	MOVL        R12, 36(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R14, 44(R11)
+	VMOVDQU32   5440(AX), Z22
+	VPADDD      Z22, Z1, Z1
+	MOVL        48(R11), R10
+	VPADDD      Z18, Z21, Z21
+	MOVL        52(R11), R12
+	VPXORD.BCST 752(DX), Z12, Z25
+	MOVL        56(R11), R13
+	VPADDD      Z11, Z26, Z11
+	MOVL        60(R11), R14
+	VMOVDQU32   5504(AX), Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z31, Z30
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z11, Z11
+	MOVL        R10, 48(R11)
+	VMOVDQU32   5568(AX), Z23
+	MOVL        R12, 52(R11)
+	VPADDD      Z23, Z14, Z14
+	MOVL        R13, 56(R11)
+	VPADDD      Z5, Z21, Z5
+	MOVL        R14, 60(R11)
+	VPTERNLOGD  $0x96, Z17, Z27, Z7
+	MOVL        64(R11), R10
+	VPADDD      Z0, Z11, Z0
+	MOVL        68(R11), R12
+	VMOVDQU32   5632(AX), Z11
+	MOVL        72(R11), R13
+	VPADDD      Z11, Z19, Z19
+	VPADDD      Z15, Z5, Z5
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z6, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z20, Z10
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 1008(DX), Z12, Z12
+	MOVL        R10, 64(R11)
+	VPADDD      Z26, Z24, Z20
+	MOVL        R12, 68(R11)
+	VPADDD      Z25, Z10, Z10
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        R14, 76(R11)
+	VPADDD      Z23, Z9, Z9
+	MOVL        80(R11), R10
+	VPADDD      Z7, Z10, Z7
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        88(R11), R13
+	VPADDD      Z11, Z13, Z10
+	MOVL        92(R11), R14
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z6, Z6
+	VPADDD      Z18, Z16, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z28, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z15, Z12
+	MOVL        R10, 80(R11)
+	VPADDD      Z23, Z27, Z15
+	MOVL        R12, 84(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z11, Z17, Z12
+	MOVL        R14, 92(R11)
+	VPADDD      Z13, Z3, Z3
+	MOVL        96(R11), R10
+	VPADDD      Z22, Z0, Z0
+	MOVL        100(R11), R12
+	VPADDD      Z26, Z21, Z13
+	MOVL        104(R11), R13
+	VPADDD      Z23, Z29, Z17
+	MOVL        108(R11), R14
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z2, (SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z1, 64(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z30, 128(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z14, 192(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z19, 256(SI)
+	VMOVDQU32   Z5, 320(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z4, 384(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z20, 448(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z9, 512(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z10, 576(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z7, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z6, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z16, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z15, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z12, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z3, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z0, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z13, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z17, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z8, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
 DATA avx512Constants4x16<>+0(SB)/4, $0x59d148c0
 DATA avx512Constants4x16<>+4(SB)/4, $0x7bf36ae2
 DATA avx512Constants4x16<>+8(SB)/4, $0x8f1bbcdc
@@ -14131,6 +23749,4692 @@ rows:
 	VMOVDQU32   Z10, 1216(SI)
 	ADDQ        $+1024, DX
 	ADDQ        $+1280, SI
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
+// func avx512HashAndFetch5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch5x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	VMOVDQU32   (AX), Z0
+	VPADDD.BCST 128(DX), Z0, Z1
+	LEAQ        128(R9), R11
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -128(R11), R10
+	VMOVDQU32   64(AX), Z3
+	MOVL        -124(R11), R12
+	VPADDD      Z3, Z2, Z2
+	MOVL        -120(R11), R13
+	VPROLD      $0x1e, Z1, Z4
+	MOVL        -116(R11), R14
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 384(DX), Z0, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, -124(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z1, Z1
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z9
+	MOVL        -112(R11), R10
+	VPADDD      Z8, Z1, Z1
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z7, Z8
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 640(DX), Z0, Z12
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z9, Z14
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R12, -108(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R13, -104(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R14, -100(R11)
+	VPADDD      Z3, Z15, Z15
+	MOVL        -96(R11), R10
+	VMOVDQU32   320(AX), Z17
+	MOVL        -92(R11), R12
+	VPADDD      Z17, Z2, Z2
+	MOVL        -88(R11), R13
+	VPADDD      Z14, Z7, Z7
+	MOVL        -84(R11), R14
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 896(DX), Z0, Z0
+	MOVL        R10, -96(R11)
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        R12, -92(R11)
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        -80(R11), R10
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -72(R11), R13
+	VPADDD      Z10, Z12, Z12
+	MOVL        -68(R11), R14
+	VPADDD      Z3, Z20, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        R10, -80(R11)
+	VMOVDQU32   384(AX), Z22
+	MOVL        R12, -76(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R13, -72(R11)
+	VPADDD      Z21, Z9, Z9
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        -60(R11), R12
+	VPADDD      Z20, Z1, Z1
+	MOVL        -56(R11), R13
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z12, Z23
+	MOVL        R10, -64(R11)
+	VPADDD      Z10, Z0, Z0
+	MOVL        R12, -60(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R14, -52(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        -48(R11), R10
+	VPADDD      Z6, Z0, Z0
+	MOVL        -44(R11), R12
+	VPROLD      $0x05, Z1, Z6
+	MOVL        -40(R11), R13
+	VPADDD      Z22, Z7, Z7
+	MOVL        -36(R11), R14
+	VPADDD      Z23, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   448(AX), Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z7, Z7
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z12, Z10
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        R12, -44(R11)
+	VPADDD      Z2, Z4, Z2
+	MOVL        R13, -40(R11)
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z0, Z13
+	MOVL        -28(R11), R12
+	VPADDD      Z6, Z2, Z2
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z15, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z12, Z12
+	MOVL        R10, -32(R11)
+	VPADDD      Z13, Z3, Z3
+	MOVL        R12, -28(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        R13, -24(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        R14, -20(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z2, Z13
+	MOVL        -8(R11), R13
+	VPADDD      Z9, Z8, Z8
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   512(AX), Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z8, Z8
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, -8(R11)
+	VPADDD      Z1, Z11, Z1
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z6, Z27
+	MOVL        4(R11), R12
+	VPADDD      Z22, Z0, Z0
+	MOVL        8(R11), R13
+	VPADDD      Z13, Z1, Z1
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z14, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z8, Z22
+	MOVL        R10, (R11)
+	VPADDD      Z15, Z13, Z13
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	MOVL        R14, 12(R11)
+	VPADDD      Z26, Z16, Z16
+	MOVL        16(R11), R10
+	VPADDD      Z27, Z13, Z13
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z1, Z25
+	MOVL        28(R11), R14
+	VPADDD      Z7, Z16, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z27
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   576(AX), Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z18, Z18
+	MOVL        R10, 16(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        R13, 24(R11)
+	VPADDD      Z24, Z19, Z19
+	MOVL        R14, 28(R11)
+	VPADDD      Z2, Z18, Z2
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z13, Z22
+	MOVL        40(R11), R13
+	VPADDD      Z3, Z19, Z3
+	MOVL        44(R11), R14
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z21, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z7, Z24
+	MOVL        R12, 36(R11)
+	VPADDD      Z6, Z19, Z6
+	MOVL        R13, 40(R11)
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        48(R11), R10
+	VPADDD      Z28, Z5, Z5
+	MOVL        52(R11), R12
+	VPADDD      Z22, Z6, Z6
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z2, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z8, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	VMOVDQU32   640(AX), Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z20, Z20
+	MOVL        R10, 48(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        R13, 56(R11)
+	VPADDD      Z26, Z23, Z23
+	MOVL        R14, 60(R11)
+	VPADDD      Z1, Z20, Z1
+	MOVL        64(R11), R10
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        72(R11), R13
+	VPADDD      Z0, Z23, Z0
+	MOVL        76(R11), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        R10, 64(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R12, 68(R11)
+	VPADDD      Z13, Z10, Z10
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R14, 76(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        80(R11), R10
+	VPADDD      Z27, Z4, Z4
+	MOVL        84(R11), R12
+	VPADDD      Z24, Z10, Z10
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   704(AX), Z26
+	MOVL        R10, 80(R11)
+	VPADDD      Z26, Z17, Z17
+	MOVL        R12, 84(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, 88(R11)
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        R14, 92(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        96(R11), R10
+	VPADDD      Z2, Z17, Z2
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z10, Z23
+	MOVL        108(R11), R14
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        R10, 96(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, 104(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        112(R11), R10
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        116(R11), R12
+	VPADDD      Z26, Z11, Z11
+	MOVL        120(R11), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z11, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z10, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R10, 112(R11)
+	VMOVDQU32   768(AX), Z28
+	MOVL        R12, 116(R11)
+	VPADDD      Z28, Z14, Z14
+	MOVL        R13, 120(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	ADDQ        $+256, R11
+	VPADDD      Z27, Z15, Z15
+	MOVL        -128(R11), R10
+	VPADDD      Z1, Z14, Z1
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -116(R11), R14
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z16, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        R10, -128(R11)
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z15, Z10
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        -108(R11), R12
+	VPADDD      Z28, Z18, Z18
+	MOVL        -104(R11), R13
+	VPADDD      Z24, Z10, Z10
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   832(AX), Z27
+	MOVL        R10, -112(R11)
+	VPADDD      Z27, Z21, Z21
+	MOVL        R12, -108(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	MOVL        R14, -100(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        -96(R11), R10
+	VPADDD      Z2, Z21, Z2
+	MOVL        -92(R11), R12
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z10, Z23
+	MOVL        -84(R11), R14
+	VPADDD      Z3, Z19, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        R10, -96(R11)
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, -88(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        R14, -84(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        -80(R11), R10
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	MOVL        -76(R11), R12
+	VPADDD      Z27, Z20, Z20
+	MOVL        -72(R11), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R10, -80(R11)
+	VMOVDQU32   896(AX), Z26
+	MOVL        R12, -76(R11)
+	VPADDD      Z26, Z22, Z22
+	MOVL        R13, -72(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	MOVL        -64(R11), R10
+	VPADDD      Z28, Z13, Z13
+	MOVL        -60(R11), R12
+	VPADDD      Z1, Z22, Z1
+	MOVL        -56(R11), R13
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z13, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z7, Z7
+	MOVL        R10, -64(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R14, -52(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        -40(R11), R13
+	VPADDD      Z26, Z17, Z17
+	MOVL        -36(R11), R14
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z17, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        R10, -48(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, -44(R11)
+	VMOVDQU32   960(AX), Z28
+	MOVL        R13, -40(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        R14, -36(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        -28(R11), R12
+	VPADDD      Z27, Z9, Z9
+	MOVL        -24(R11), R13
+	VPADDD      Z2, Z12, Z2
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        R10, -32(R11)
+	VPADDD      Z26, Z11, Z9
+	MOVL        R12, -28(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R13, -24(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R14, -20(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -16(R11), R10
+	VPADDD      Z6, Z9, Z6
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z0, Z9
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	MOVL        -8(R11), R13
+	VPADDD      Z28, Z14, Z14
+	MOVL        -4(R11), R14
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z14, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R12, -12(R11)
+	VMOVDQU32   1024(AX), Z27
+	MOVL        R13, -8(R11)
+	VPADDD      Z27, Z16, Z16
+	MOVL        R14, -4(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        4(R11), R12
+	VPADDD      Z26, Z15, Z15
+	MOVL        8(R11), R13
+	VPADDD      Z1, Z16, Z1
+	MOVL        12(R11), R14
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        R10, (R11)
+	VPADDD      Z28, Z18, Z15
+	MOVL        R12, 4(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        16(R11), R10
+	VPADDD      Z7, Z15, Z7
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        24(R11), R13
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        28(R11), R14
+	VPADDD      Z27, Z21, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z21, Z4
+	MOVL        R10, 16(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, 24(R11)
+	VMOVDQU32   1088(AX), Z26
+	MOVL        R14, 28(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        32(R11), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        36(R11), R12
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        40(R11), R13
+	VPADDD      Z28, Z8, Z8
+	MOVL        44(R11), R14
+	VPADDD      Z2, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 32(R11)
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        R12, 36(R11)
+	VPADDD      Z27, Z20, Z8
+	MOVL        R13, 40(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 44(R11)
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        52(R11), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        56(R11), R13
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z22, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, 48(R11)
+	VPADDD      Z5, Z22, Z5
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R13, 56(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, 60(R11)
+	VPADDD.BCST 132(DX), Z13, Z13
+	MOVL        64(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        68(R11), R12
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        72(R11), R13
+	VPADDD      Z27, Z10, Z10
+	MOVL        76(R11), R14
+	VPADDD      Z1, Z13, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        R12, 68(R11)
+	VPADDD      Z26, Z17, Z10
+	MOVL        R13, 72(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z2, Z17
+	VPROLD      $0x05, Z5, Z23
+	MOVL        80(R11), R10
+	VPADDD      Z7, Z10, Z7
+	MOVL        84(R11), R12
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	MOVL        92(R11), R14
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z12, Z4
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z6, Z12
+	MOVL        R12, 84(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, 88(R11)
+	VMOVDQU32   1152(AX), Z27
+	MOVL        R14, 92(R11)
+	VPADDD      Z27, Z11, Z11
+	MOVL        96(R11), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        104(R11), R13
+	VPADDD      Z26, Z9, Z9
+	MOVL        108(R11), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0xca, Z19, Z13, Z5
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 644(DX), Z14, Z9
+	MOVL        R13, 104(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        116(R11), R12
+	VPADDD      Z6, Z9, Z6
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, 112(R11)
+	VPADDD      Z5, Z16, Z5
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, 124(R11)
+	VMOVDQU32   1216(AX), Z26
+	ADDQ        $+256, R11
+	VPADDD      Z26, Z18, Z18
+	MOVL        -128(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xca, Z22, Z12, Z7
+	MOVL        -120(R11), R13
+	VPADDD.BCST 900(DX), Z15, Z15
+	MOVL        -116(R11), R14
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, -128(R11)
+	VPTERNLOGD  $0xca, Z13, Z11, Z4
+	MOVL        R12, -124(R11)
+	VPADDD      Z27, Z21, Z15
+	MOVL        R13, -120(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        -112(R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -108(R11), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z14, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -112(R11)
+	VPADDD      Z4, Z19, Z4
+	MOVL        R12, -108(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, -104(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 136(DX), Z20, Z20
+	MOVL        -96(R11), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        -92(R11), R12
+	VPTERNLOGD  $0xca, Z12, Z16, Z6
+	MOVL        -88(R11), R13
+	VPADDD      Z27, Z8, Z8
+	MOVL        -84(R11), R14
+	VPADDD      Z2, Z20, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0x96, Z11, Z18, Z5
+	MOVL        R12, -92(R11)
+	VPADDD      Z26, Z22, Z8
+	VPADDD      Z25, Z3, Z3
+	MOVL        R13, -88(R11)
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -80(R11), R10
+	VPADDD      Z6, Z8, Z6
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z14, Z21, Z1
+	MOVL        -68(R11), R14
+	VPADDD.BCST 392(DX), Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z13, Z5
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, -72(R11)
+	VMOVDQU32   1280(AX), Z27
+	MOVL        R14, -68(R11)
+	VPADDD      Z27, Z17, Z17
+	MOVL        -64(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z16, Z19, Z7
+	MOVL        -56(R11), R13
+	VPADDD      Z26, Z10, Z10
+	MOVL        -52(R11), R14
+	VPADDD      Z1, Z17, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0x96, Z18, Z20, Z4
+	MOVL        R12, -60(R11)
+	VPADDD.BCST 648(DX), Z12, Z10
+	MOVL        R13, -56(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, -52(R11)
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        -48(R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -44(R11), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        -36(R11), R14
+	VPTERNLOGD  $0x96, Z21, Z22, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -48(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R12, -44(R11)
+	VPROLD      $0x1e, Z6, Z11
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, -36(R11)
+	VMOVDQU32   1344(AX), Z26
+	MOVL        -32(R11), R10
+	VPADDD      Z26, Z14, Z14
+	MOVL        -28(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z13, Z6
+	MOVL        -20(R11), R14
+	VPADDD.BCST 904(DX), Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z14, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        R10, -32(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, -28(R11)
+	VPTERNLOGD  $0x96, Z20, Z17, Z5
+	MOVL        R13, -24(R11)
+	VPADDD      Z27, Z16, Z9
+	MOVL        R14, -20(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -8(R11), R13
+	VPADDD      Z6, Z9, Z6
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z12, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R12, -12(R11)
+	VPADDD      Z5, Z18, Z5
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z7, Z18
+	MOVL        R14, -4(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R11), R10
+	VPADDD.BCST 140(DX), Z21, Z21
+	MOVL        4(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z11, Z7
+	MOVL        12(R11), R14
+	VPADDD      Z27, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z21, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z15, Z0
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, (R11)
+	VPTERNLOGD  $0x96, Z17, Z14, Z4
+	MOVL        R12, 4(R11)
+	VPADDD      Z26, Z19, Z15
+	MOVL        R13, 8(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 12(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        16(R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        20(R11), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        24(R11), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0x96, Z12, Z16, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 396(DX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z10, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, 16(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        R12, 20(R11)
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 28(R11)
+	VMOVDQU32   1408(AX), Z27
+	MOVL        32(R11), R10
+	VPADDD      Z27, Z22, Z22
+	MOVL        36(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        40(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z18, Z6
+	MOVL        44(R11), R14
+	VPADDD      Z26, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z22, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z8, Z3
+	MOVL        R10, 32(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0x96, Z14, Z21, Z5
+	MOVL        R13, 40(R11)
+	VPADDD.BCST 652(DX), Z13, Z8
+	MOVL        R14, 44(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        52(R11), R12
+	VPROLD      $0x05, Z4, Z24
+	MOVL        56(R11), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z16, Z19, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z17, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z9, Z15, Z0
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R12, 52(R11)
+	VPADDD      Z5, Z17, Z5
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        64(R11), R10
+	VMOVDQU32   1472(AX), Z26
+	MOVL        68(R11), R12
+	VPADDD      Z26, Z12, Z12
+	MOVL        72(R11), R13
+	VPADDD      Z24, Z5, Z5
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0x96, Z18, Z20, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 908(DX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 144(DX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R10, 64(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, 68(R11)
+	VPADDD      Z1, Z12, Z1
+	MOVL        R13, 72(R11)
+	VPTERNLOGD  $0x96, Z21, Z22, Z4
+	MOVL        R14, 76(R11)
+	VPADDD      Z27, Z11, Z10
+	MOVL        80(R11), R10
+	VPADDD      Z25, Z0, Z0
+	MOVL        84(R11), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        88(R11), R13
+	VPROLD      $0x05, Z5, Z11
+	MOVL        92(R11), R14
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        R12, 84(R11)
+	VPTERNLOGD  $0x96, Z19, Z13, Z2
+	MOVL        R13, 88(R11)
+	VPADDD.BCST 400(DX), Z14, Z14
+	MOVL        R14, 92(R11)
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        96(R11), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        104(R11), R13
+	VPADDD      Z4, Z14, Z4
+	MOVL        108(R11), R14
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 148(DX), Z16, Z14
+	VPADDD      Z11, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        R10, 96(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R12, 100(R11)
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        R13, 104(R11)
+	VPADDD      Z26, Z18, Z14
+	MOVL        R14, 108(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        112(R11), R10
+	VPADDD      Z28, Z2, Z2
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0x96, Z22, Z24, Z5
+	MOVL        120(R11), R13
+	VPADDD.BCST 656(DX), Z14, Z14
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        R10, 112(R11)
+	VPTERNLOGD  $0x96, Z13, Z12, Z1
+	MOVL        R12, 116(R11)
+	VPADDD.BCST 404(DX), Z21, Z14
+	MOVL        R13, 120(R11)
+	VPADDD      Z11, Z6, Z6
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z3, Z11
+	ADDQ        $+256, R11
+	VPROLD      $0x05, Z2, Z21
+	MOVL        -128(R11), R10
+	VPADDD      Z5, Z14, Z5
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        -120(R11), R13
+	VPADDD      Z26, Z15, Z15
+	MOVL        -116(R11), R14
+	VMOVDQU32   1536(AX), Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z17, Z23, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 912(DX), Z15, Z15
+	MOVL        R10, -128(R11)
+	VPADDD      Z1, Z19, Z1
+	MOVL        R12, -124(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R13, -120(R11)
+	VPROLD      $0x05, Z6, Z25
+	MOVL        R14, -116(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        -112(R11), R10
+	VPADDD      Z21, Z1, Z1
+	MOVL        -108(R11), R12
+	VPTERNLOGD  $0x96, Z24, Z9, Z4
+	MOVL        -104(R11), R13
+	VPADDD.BCST 660(DX), Z20, Z15
+	MOVL        -100(R11), R14
+	VPADDD      Z11, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0x96, Z12, Z18, Z2
+	MOVL        R12, -108(R11)
+	VPADDD      Z26, Z22, Z21
+	MOVL        R13, -104(R11)
+	VPADDD      Z25, Z7, Z7
+	MOVL        R14, -100(R11)
+	VPTERNLOGD  $0x96, Z10, Z16, Z3
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z1, Z22
+	MOVL        -92(R11), R12
+	VPADDD      Z4, Z21, Z4
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        -84(R11), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1600(AX), Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z23, Z14, Z6
+	MOVL        R10, -96(R11)
+	VPADDD.BCST 916(DX), Z8, Z8
+	MOVL        R12, -92(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        R13, -88(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z7, Z20
+	MOVL        -80(R11), R10
+	VPADDD      Z3, Z8, Z3
+	MOVL        -76(R11), R12
+	VPADDD      Z22, Z2, Z2
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z19, Z5
+	MOVL        -68(R11), R14
+	VPADDD      Z26, Z17, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0x96, Z18, Z11, Z1
+	MOVL        R13, -72(R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R14, -68(R11)
+	VPADDD      Z20, Z6, Z6
+	MOVL        -64(R11), R10
+	VPTERNLOGD  $0x96, Z16, Z15, Z0
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -56(R11), R13
+	VPADDD      Z5, Z24, Z5
+	VPROLD      $0x1e, Z7, Z24
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 152(DX), Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z14, Z21, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z10, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z1, Z12, Z1
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z4, Z12
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z6, Z22
+	MOVL        R14, -52(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        -48(R11), R10
+	VPADDD      Z20, Z1, Z1
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z13, Z4
+	MOVL        -40(R11), R13
+	VPADDD      Z27, Z23, Z10
+	MOVL        -36(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R10, -48(R11)
+	MOVL        (DX), R10
+	MOVL        R12, -44(R11)
+	XORL        (CX), R10
+	MOVL        R13, -40(R11)
+	MOVL        R10, (BX)
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0x96, Z11, Z17, Z2
+	MOVL        -32(R11), R10
+	VPADDD.BCST 408(DX), Z9, Z9
+	MOVL        -28(R11), R12
+	VPADDD      Z22, Z7, Z7
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z1, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z9, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1664(AX), Z26
+	MOVL        R10, -32(R11)
+	VPADDD      Z26, Z18, Z18
+	MOVL        R12, -28(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0x96, Z21, Z24, Z6
+	MOVL        R14, -20(R11)
+	VPADDD      Z27, Z16, Z16
+	MOVL        -16(R11), R12
+	VPADDD      Z2, Z18, Z2
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        -8(R11), R14
+	VPROLD      $0x05, Z7, Z23
+	MOVL        -4(R11), R15
+	VPADDD      Z3, Z16, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	MOVL        256(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        (CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 128(BX)
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0x96, Z13, Z12, Z5
+	MOVL        R13, -12(R11)
+	VPADDD.BCST 664(DX), Z14, Z14
+	MOVL        R14, -8(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R15, -4(R11)
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z4, Z22
+	MOVL        4(R11), R12
+	VPADDD      Z6, Z14, Z6
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z20, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, (R11)
+	VPADDD      Z5, Z19, Z5
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z7, Z19
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, 12(R11)
+	VMOVDQU32   1728(AX), Z27
+	MOVL        16(R11), R12
+	VPADDD      Z27, Z11, Z11
+	MOVL        20(R11), R13
+	VPADDD      Z22, Z5, Z5
+	MOVL        24(R11), R14
+	MOVL        512(DX), R10
+	MOVL        28(R11), R15
+	XORL        (CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 256(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z24, Z9, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 920(DX), Z15, Z15
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 156(DX), Z11, Z11
+	MOVL        R12, 16(R11)
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        R13, 20(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R14, 24(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        R15, 28(R11)
+	VPADDD      Z1, Z11, Z1
+	MOVL        32(R11), R10
+	VPTERNLOGD  $0x96, Z12, Z18, Z4
+	VPADDD      Z26, Z21, Z11
+	MOVL        36(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        40(R11), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        44(R11), R13
+	VPROLD      $0x05, Z5, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z11, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z13, Z13
+	MOVL        R10, 32(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R14, 36(R11)
+	MOVL        768(DX), R10
+	MOVL        R12, 40(R11)
+	XORL        (CX), R10
+	MOVL        R13, 44(R11)
+	MOVL        R10, 384(BX)
+	MOVL        48(R11), R10
+	VPTERNLOGD  $0x96, Z10, Z14, Z3
+	MOVL        52(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z16, Z2
+	MOVL        56(R11), R13
+	VPADDD.BCST 412(DX), Z13, Z13
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z9, Z19, Z6
+	MOVL        R10, 48(R11)
+	VPADDD      Z26, Z8, Z8
+	MOVL        R12, 52(R11)
+	VMOVDQU32   1792(AX), Z13
+	MOVL        R13, 56(R11)
+	VPADDD      Z13, Z17, Z17
+	MOVL        R14, 60(R11)
+	VPADDD      Z15, Z4, Z4
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        68(R11), R12
+	VPADDD      Z3, Z8, Z3
+	MOVL        72(R11), R13
+	VPADDD.BCST (BX), Z17, Z8
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z24, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z22, Z5
+	MOVL        R10, 64(R11)
+	VPADDD.BCST 668(DX), Z24, Z8
+	MOVL        R12, 68(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R13, 72(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        80(R11), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        84(R11), R13
+	VPTERNLOGD  $0x96, Z14, Z11, Z0
+	MOVL        88(R11), R14
+	MOVL        4(DX), R10
+	MOVL        92(R11), R15
+	XORL        4(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 4(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z12, Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z15, Z6, Z6
+	MOVL        R12, 80(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0x96, Z16, Z21, Z1
+	MOVL        R14, 88(R11)
+	VPADDD.BCST 128(BX), Z12, Z12
+	MOVL        R15, 92(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        96(R11), R10
+	VPADDD      Z27, Z10, Z10
+	MOVL        100(R11), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        104(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        108(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z23, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 924(DX), Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 160(DX), Z20, Z12
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R10, 96(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R13, 100(R11)
+	VPADDD      Z1, Z12, Z1
+	MOVL        R14, 104(R11)
+	MOVL        260(DX), R10
+	MOVL        R12, 108(R11)
+	XORL        4(CX), R10
+	MOVL        112(R11), R12
+	MOVL        R10, 132(BX)
+	MOVL        116(R11), R10
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z13, Z9, Z9
+	MOVL        124(R11), R14
+	VPADDD      Z15, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z17, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 256(BX), Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        R12, 112(R11)
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        R10, 116(R11)
+	VPROLD      $0x05, Z5, Z25
+	MOVL        R13, 120(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0x96, Z11, Z24, Z3
+	VPTERNLOGD  $0x96, Z21, Z8, Z2
+	ADDQ        $+256, R11
+	VPADDD.BCST 416(DX), Z18, Z9
+	MOVL        -128(R11), R12
+	VPADDD      Z20, Z7, Z7
+	MOVL        -124(R11), R13
+	VPROLD      $0x05, Z0, Z18
+	MOVL        -120(R11), R14
+	VPROLD      $0x05, Z1, Z20
+	MOVL        -116(R11), R15
+	VPADDD      Z4, Z9, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        516(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        4(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 260(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        R12, -128(R11)
+	VPADDD      Z13, Z14, Z13
+	MOVL        R13, -124(R11)
+	VMOVDQU32   1856(AX), Z14
+	MOVL        R14, -120(R11)
+	VPADDD      Z14, Z16, Z16
+	MOVL        R15, -116(R11)
+	VPADDD      Z25, Z4, Z4
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0x96, Z23, Z26, Z6
+	MOVL        -108(R11), R12
+	VPADDD.BCST 384(BX), Z13, Z13
+	MOVL        -104(R11), R13
+	VPADDD      Z2, Z16, Z2
+	MOVL        -100(R11), R14
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z17, Z10, Z5
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 672(DX), Z19, Z13
+	MOVL        R12, -108(R11)
+	VPADDD      Z18, Z3, Z3
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        R14, -100(R11)
+	VPROLD      $0x05, Z4, Z19
+	MOVL        -96(R11), R12
+	VPADDD      Z6, Z13, Z6
+	MOVL        -92(R11), R13
+	MOVL        772(DX), R10
+	MOVL        -88(R11), R14
+	XORL        4(CX), R10
+	MOVL        -84(R11), R15
+	MOVL        R10, 388(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z8, Z15, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z22, Z20
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z25, Z6, Z6
+	MOVL        R12, -96(R11)
+	VPTERNLOGD  $0x96, Z24, Z12, Z0
+	MOVL        R13, -92(R11)
+	VPROLD      $0x05, Z2, Z22
+	MOVL        R14, -88(R11)
+	VPADDD      Z5, Z20, Z5
+	MOVL        R15, -84(R11)
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        -76(R11), R12
+	VMOVDQU32   1920(AX), Z27
+	MOVL        -72(R11), R13
+	VPADDD      Z27, Z21, Z21
+	MOVL        -68(R11), R14
+	VPADDD      Z19, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z26, Z9, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 928(DX), Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 4(BX), Z21, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R10, -80(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R12, -76(R11)
+	VPADDD      Z0, Z11, Z0
+	MOVL        R13, -72(R11)
+	VPADDD      Z1, Z19, Z1
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	MOVL        -64(R11), R10
+	VPADDD      Z14, Z23, Z11
+	MOVL        -60(R11), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        -56(R11), R13
+	VPADDD      Z22, Z1, Z1
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z11, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z17, Z17
+	MOVL        R10, -64(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R12, -60(R11)
+	VPTERNLOGD  $0x96, Z12, Z13, Z3
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0x96, Z15, Z18, Z2
+	MOVL        R14, -52(R11)
+	VPADDD.BCST 132(BX), Z17, Z17
+	MOVL        -48(R11), R12
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        -44(R11), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -40(R11), R14
+	MOVL        8(DX), R10
+	MOVL        -36(R11), R15
+	XORL        8(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 8(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z17, Z4
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z9, Z20, Z6
+	MOVL        R12, -48(R11)
+	VPADDD      Z14, Z24, Z14
+	VMOVDQU32   1984(AX), Z17
+	MOVL        R13, -44(R11)
+	VPADDD      Z17, Z8, Z8
+	MOVL        R14, -40(R11)
+	VPADDD      Z19, Z4, Z4
+	MOVL        R15, -36(R11)
+	VPROLD      $0x05, Z7, Z19
+	MOVL        -32(R11), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        -28(R11), R13
+	VPADDD.BCST 164(DX), Z8, Z8
+	MOVL        -24(R11), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        -20(R11), R12
+	VPADDD      Z27, Z26, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 260(BX), Z24, Z8
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R13, -28(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        R14, -24(R11)
+	MOVL        264(DX), R10
+	MOVL        R12, -20(R11)
+	XORL        8(CX), R10
+	MOVL        -16(R11), R12
+	MOVL        R10, 136(BX)
+	MOVL        -12(R11), R10
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -8(R11), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        -4(R11), R14
+	VPTERNLOGD  $0x96, Z13, Z11, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0x96, Z18, Z22, Z1
+	MOVL        R10, -12(R11)
+	VPADDD.BCST 420(DX), Z10, Z10
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R14, -4(R11)
+	VPADDD      Z27, Z12, Z12
+	MOVL        (R11), R12
+	VPROLD      $0x05, Z2, Z27
+	MOVL        4(R11), R13
+	VPADDD      Z5, Z10, Z5
+	MOVL        8(R11), R14
+	VPTERNLOGD  $0x96, Z20, Z23, Z7
+	MOVL        12(R11), R15
+	VPADDD.BCST 388(BX), Z12, Z10
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   2048(AX), Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R15*4), R15
+	MOVL        520(DX), R10
+	MOVL        R12, (R11)
+	XORL        8(CX), R10
+	MOVL        R13, 4(R11)
+	MOVL        R10, 264(BX)
+	MOVL        R14, 8(R11)
+	VPROLD      $0x05, Z6, Z25
+	MOVL        R15, 12(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        16(R11), R10
+	VPADDD.BCST 168(DX), Z15, Z10
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        24(R11), R13
+	VPADDD      Z17, Z9, Z9
+	MOVL        28(R11), R14
+	VPADDD      Z19, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 676(DX), Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R10, 16(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z5, Z19
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0x96, Z11, Z24, Z3
+	MOVL        32(R11), R12
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        36(R11), R13
+	VPADDD      Z12, Z16, Z16
+	MOVL        40(R11), R14
+	VPADDD      Z25, Z7, Z7
+	MOVL        44(R11), R15
+	MOVL        776(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        8(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 392(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z22, Z8, Z2
+	MOVL        R12, 32(R11)
+	VPADDD.BCST 424(DX), Z16, Z16
+	MOVL        R13, 36(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R14, 40(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        R15, 44(R11)
+	VPROLD      $0x05, Z1, Z17
+	MOVL        48(R11), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        52(R11), R12
+	VPTERNLOGD  $0x96, Z23, Z26, Z6
+	MOVL        56(R11), R13
+	VPADDD.BCST 932(DX), Z13, Z13
+	MOVL        60(R11), R14
+	VMOVDQU32   2112(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z18, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z19, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z19
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 8(BX), Z18, Z13
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        R12, 52(R11)
+	VPADDD      Z12, Z20, Z20
+	MOVL        R13, 56(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 60(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        64(R11), R10
+	VPTERNLOGD  $0x96, Z14, Z15, Z5
+	MOVL        68(R11), R12
+	VPADDD.BCST 680(DX), Z20, Z13
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        76(R11), R14
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z13, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z24, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        R10, 64(R11)
+	VPADDD      Z16, Z21, Z21
+	MOVL        R12, 68(R11)
+	VPADDD      Z19, Z6, Z6
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R14, 76(R11)
+	VPTERNLOGD  $0x96, Z8, Z9, Z1
+	MOVL        80(R11), R10
+	VPADDD.BCST 136(BX), Z21, Z21
+	MOVL        84(R11), R12
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        88(R11), R13
+	VPADDD      Z12, Z11, Z11
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z2, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 936(DX), Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 172(DX), Z22, Z21
+	MOVL        R10, 80(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R12, 84(R11)
+	VPROLD      $0x05, Z6, Z17
+	MOVL        R13, 88(R11)
+	VPADDD      Z0, Z11, Z0
+	MOVL        R14, 92(R11)
+	VPADDD      Z1, Z21, Z1
+	MOVL        96(R11), R10
+	VPROLD      $0x1e, Z4, Z11
+	MOVL        100(R11), R12
+	VPADDD      Z16, Z23, Z21
+	MOVL        104(R11), R13
+	VPADDD      Z19, Z0, Z0
+	MOVL        108(R11), R14
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z15, Z18, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 264(BX), Z21, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R10, 96(R11)
+	VPROLD      $0x05, Z5, Z22
+	MOVL        R12, 100(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        R13, 104(R11)
+	VPTERNLOGD  $0x96, Z10, Z20, Z3
+	MOVL        R14, 108(R11)
+	VPTERNLOGD  $0xe8, Z9, Z13, Z2
+	MOVL        112(R11), R10
+	VPADDD.BCST 428(DX), Z14, Z12
+	MOVL        116(R11), R12
+	VPADDD      Z17, Z7, Z7
+	MOVL        120(R11), R13
+	VPROLD      $0x05, Z0, Z14
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z1, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z12, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z16, Z24, Z16
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   2176(AX), Z23
+	MOVL        R10, 112(R11)
+	VPADDD      Z23, Z8, Z8
+	MOVL        R12, 116(R11)
+	VPADDD      Z22, Z4, Z4
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        R14, 124(R11)
+	VPADDD.BCST 392(BX), Z16, Z16
+	ADDQ        $+256, R11
+	VPADDD      Z2, Z8, Z2
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z7, Z22
+	MOVL        -120(R11), R13
+	VPADDD      Z3, Z16, Z3
+	MOVL        -116(R11), R14
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z18, Z11, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 684(DX), Z26, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R12, -124(R11)
+	VPADDD      Z6, Z16, Z6
+	MOVL        R13, -120(R11)
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0xe8, Z13, Z21, Z1
+	MOVL        -112(R11), R10
+	VPADDD      Z23, Z15, Z15
+	MOVL        -108(R11), R12
+	VPADDD      Z22, Z6, Z6
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0x96, Z20, Z19, Z0
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z2, Z22
+	VPADDD      Z5, Z15, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 176(DX), Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z5, Z5
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0xe8, Z25, Z12, Z7
+	MOVL        R12, -108(R11)
+	VPADDD.BCST 940(DX), Z10, Z10
+	MOVL        R13, -104(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -92(R11), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        -88(R11), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        -84(R11), R12
+	VPTERNLOGD  $0xe8, Z11, Z8, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z27, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z24
+	MOVL        R10, -96(R11)
+	VPADDD      Z7, Z10, Z7
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R14, -88(R11)
+	MOVL        12(DX), R10
+	MOVL        R12, -84(R11)
+	XORL        12(CX), R10
+	MOVL        -80(R11), R12
+	MOVL        R10, 12(BX)
+	MOVL        -76(R11), R10
+	VPTERNLOGD  $0xe8, Z21, Z14, Z2
+	MOVL        -72(R11), R13
+	VPADDD.BCST 432(DX), Z18, Z18
+	MOVL        -68(R11), R14
+	VPADDD      Z17, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z19, Z16, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z1, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        R12, -80(R11)
+	VPROLD      $0x05, Z0, Z26
+	MOVL        R10, -76(R11)
+	VMOVDQU32   2240(AX), Z27
+	MOVL        R13, -72(R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R14, -68(R11)
+	VPADDD      Z24, Z4, Z4
+	MOVL        -64(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z15, Z6
+	MOVL        -60(R11), R13
+	VPADDD      Z23, Z20, Z20
+	MOVL        -56(R11), R14
+	VPADDD      Z2, Z13, Z2
+	MOVL        -52(R11), R15
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z20, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R15*4), R15
+	MOVL        268(DX), R10
+	MOVL        R12, -64(R11)
+	XORL        12(CX), R10
+	MOVL        R13, -60(R11)
+	MOVL        R10, 140(BX)
+	MOVL        R14, -56(R11)
+	VPTERNLOGD  $0xe8, Z8, Z9, Z5
+	MOVL        R15, -52(R11)
+	VPADDD.BCST 688(DX), Z25, Z17
+	MOVL        -48(R11), R10
+	VPADDD      Z26, Z3, Z3
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -36(R11), R14
+	VPADDD      Z6, Z17, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z14, Z22, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z6, Z6
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0xe8, Z16, Z10, Z0
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, -40(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        -32(R11), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        -28(R11), R13
+	VMOVDQU32   2304(AX), Z26
+	MOVL        -24(R11), R14
+	VPADDD      Z26, Z21, Z21
+	MOVL        -20(R11), R15
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	MOVL        524(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        12(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 268(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z15, Z18, Z7
+	MOVL        R12, -32(R11)
+	VPADDD.BCST 944(DX), Z19, Z19
+	MOVL        R13, -28(R11)
+	VPADDD.BCST 180(DX), Z21, Z21
+	MOVL        R14, -24(R11)
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -16(R11), R10
+	VPADDD      Z0, Z19, Z0
+	MOVL        -12(R11), R12
+	VPADDD      Z1, Z21, Z1
+	VPTERNLOGD  $0xe8, Z9, Z13, Z4
+	MOVL        -8(R11), R13
+	VPADDD      Z27, Z12, Z12
+	MOVL        -4(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z12, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R12, -12(R11)
+	VPADDD      Z26, Z8, Z8
+	MOVL        R13, -8(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R14, -4(R11)
+	MOVL        780(DX), R10
+	MOVL        (R11), R12
+	XORL        12(CX), R10
+	MOVL        4(R11), R13
+	MOVL        R10, 396(BX)
+	MOVL        8(R11), R10
+	VPTERNLOGD  $0xe8, Z10, Z17, Z3
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0xe8, Z22, Z20, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 436(DX), Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, (R11)
+	VPADDD      Z4, Z8, Z4
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0xe8, Z18, Z11, Z6
+	MOVL        R10, 8(R11)
+	VPADDD      Z27, Z16, Z8
+	MOVL        R14, 12(R11)
+	VMOVDQU32   2368(AX), Z16
+	MOVL        16(R11), R10
+	VPADDD      Z16, Z14, Z14
+	MOVL        20(R11), R12
+	VPADDD      Z19, Z4, Z4
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z7, Z19
+	MOVL        28(R11), R14
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 12(BX), Z14, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        R10, 16(R11)
+	VPADDD      Z2, Z8, Z2
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0xe8, Z13, Z24, Z5
+	MOVL        R13, 24(R11)
+	VPADDD.BCST 692(DX), Z15, Z8
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        32(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        36(R11), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        40(R11), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        44(R11), R15
+	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        (R8)(R12*4), R12
+	MOVL        16(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        16(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 16(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        R12, 32(R11)
+	VPADDD      Z16, Z9, Z9
+	MOVL        R13, 36(R11)
+	VPADDD      Z19, Z6, Z6
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R15, 44(R11)
+	VPTERNLOGD  $0xe8, Z20, Z21, Z1
+	MOVL        48(R11), R10
+	VPADDD.BCST 140(BX), Z9, Z9
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        56(R11), R13
+	VPADDD      Z26, Z10, Z10
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z9, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z11, Z23, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 948(DX), Z10, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 184(DX), Z22, Z10
+	MOVL        R10, 48(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        R12, 52(R11)
+	VPROLD      $0x05, Z6, Z22
+	MOVL        R13, 56(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        R14, 60(R11)
+	VPADDD      Z1, Z10, Z1
+	MOVL        64(R11), R12
+	MOVL        272(DX), R10
+	MOVL        68(R11), R13
+	XORL        16(CX), R10
+	MOVL        72(R11), R14
+	MOVL        R10, 144(BX)
+	MOVL        76(R11), R10
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z18, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z24, Z14, Z4
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 268(BX), Z10, Z10
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        R14, 72(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R10, 76(R11)
+	VPROLD      $0x05, Z5, Z25
+	VPADDD      Z7, Z10, Z7
+	MOVL        80(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z15, Z3
+	MOVL        84(R11), R13
+	MOVL        20(DX), R10
+	MOVL        88(R11), R14
+	XORL        20(CX), R10
+	MOVL        92(R11), R15
+	MOVL        R10, 20(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z21, Z8, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 440(DX), Z13, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R12, 80(R11)
+	VPROLD      $0x05, Z1, Z22
+	MOVL        R13, 84(R11)
+	VPADDD      Z4, Z10, Z4
+	MOVL        R14, 88(R11)
+	MOVL        528(DX), R10
+	MOVL        R15, 92(R11)
+	XORL        16(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 272(BX)
+	MOVL        100(R11), R10
+	VPROLD      $0x1e, Z6, Z10
+	MOVL        104(R11), R13
+	VPADDD      Z16, Z17, Z16
+	MOVL        108(R11), R14
+	VMOVDQU32   2432(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z20, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z23, Z27, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 396(BX), Z16, Z16
+	MOVL        R12, 96(R11)
+	VPADDD      Z2, Z20, Z2
+	MOVL        R10, 100(R11)
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z7, Z25
+	MOVL        R14, 108(R11)
+	VPADDD      Z3, Z16, Z3
+	MOVL        112(R11), R12
+	VPADDD      Z22, Z2, Z2
+	MOVL        116(R11), R13
+	MOVL        276(DX), R10
+	MOVL        120(R11), R14
+	XORL        20(CX), R10
+	MOVL        124(R11), R15
+	MOVL        R10, 148(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z14, Z9, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 696(DX), Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        R12, 112(R11)
+	VPROLD      $0x05, Z4, Z16
+	MOVL        R13, 116(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R14, 120(R11)
+	MOVL        784(DX), R10
+	MOVL        R15, 124(R11)
+	XORL        16(CX), R10
+	ADDQ        $+256, R11
+	MOVL        R10, 400(BX)
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0xe8, Z8, Z19, Z1
+	MOVL        -120(R11), R13
+	VPADDD      Z17, Z24, Z22
+	MOVL        -116(R11), R14
+	VPADDD      Z25, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z15, Z18, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z22, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R12, -124(R11)
+	VMOVDQU32   2496(AX), Z26
+	MOVL        R13, -120(R11)
+	VPADDD      Z26, Z21, Z21
+	MOVL        R14, -116(R11)
+	VPADDD      Z16, Z5, Z5
+	MOVL        -112(R11), R12
+	MOVL        532(DX), R10
+	MOVL        -108(R11), R13
+	XORL        20(CX), R10
+	MOVL        -104(R11), R14
+	MOVL        R10, 276(BX)
+	MOVL        -100(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z10, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 952(DX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 16(BX), Z21, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R12, -112(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R13, -108(R11)
+	VPADDD      Z1, Z16, Z1
+	MOVL        R14, -104(R11)
+	VPTERNLOGD  $0xe8, Z9, Z20, Z4
+	MOVL        R10, -100(R11)
+	VPADDD      Z17, Z23, Z12
+	MOVL        -96(R11), R10
+	VPADDD      Z25, Z0, Z0
+	MOVL        -92(R11), R12
+	VPADDD      Z24, Z1, Z1
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -84(R11), R14
+	VPADDD      Z7, Z12, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        R10, -96(R11)
+	MOVL        788(DX), R10
+	MOVL        R12, -92(R11)
+	XORL        20(CX), R10
+	MOVL        R10, 404(BX)
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0xe8, Z18, Z11, Z3
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xe8, Z19, Z13, Z2
+	MOVL        -80(R11), R12
+	VPADDD.BCST 144(BX), Z14, Z14
+	MOVL        -76(R11), R13
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        -72(R11), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -68(R11), R15
+	MOVL        24(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        24(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 24(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z4, Z14, Z4
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0xe8, Z10, Z22, Z6
+	MOVL        R13, -76(R11)
+	VPADDD      Z17, Z15, Z14
+	MOVL        R14, -72(R11)
+	VMOVDQU32   2560(AX), Z15
+	MOVL        R15, -68(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        -64(R11), R10
+	VPADDD      Z16, Z4, Z4
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z7, Z16
+	MOVL        -56(R11), R13
+	VPADDD      Z3, Z14, Z3
+	MOVL        -52(R11), R14
+	VPADDD.BCST 20(BX), Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z27, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z8, Z2
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0xe8, Z20, Z21, Z5
+	MOVL        R12, -60(R11)
+	VPADDD.BCST 272(BX), Z17, Z8
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R14, -52(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        -48(R11), R12
+	MOVL        280(DX), R10
+	MOVL        -44(R11), R13
+	XORL        24(CX), R10
+	MOVL        -40(R11), R14
+	MOVL        R10, 152(BX)
+	MOVL        -36(R11), R10
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z11, Z12, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z9, Z9
+	MOVL        R12, -48(R11)
+	VPADDD      Z16, Z6, Z6
+	MOVL        R13, -44(R11)
+	VPROLD      $0x05, Z3, Z16
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0xe8, Z13, Z23, Z1
+	MOVL        R10, -36(R11)
+	VPADDD.BCST 148(BX), Z9, Z9
+	MOVL        -32(R11), R12
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        -28(R11), R13
+	VPADDD      Z26, Z18, Z18
+	MOVL        -24(R11), R14
+	MOVL        28(DX), R10
+	MOVL        -20(R11), R15
+	XORL        28(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 28(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z9, Z5
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z22, Z24, Z7
+	MOVL        R12, -32(R11)
+	VPADDD.BCST 400(BX), Z18, Z9
+	MOVL        R13, -28(R11)
+	VMOVDQU32   2624(AX), Z18
+	MOVL        R14, -24(R11)
+	VPADDD      Z18, Z19, Z19
+	MOVL        R15, -20(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        -16(R11), R12
+	MOVL        536(DX), R10
+	MOVL        -12(R11), R13
+	XORL        24(CX), R10
+	MOVL        -8(R11), R14
+	MOVL        R10, 280(BX)
+	MOVL        -4(R11), R10
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 188(DX), Z19, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z10, Z10
+	MOVL        R12, -16(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        R13, -12(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R14, -8(R11)
+	VPTERNLOGD  $0xe8, Z21, Z14, Z4
+	MOVL        R10, -4(R11)
+	VPADDD.BCST 276(BX), Z10, Z9
+	MOVL        (R11), R12
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        4(R11), R13
+	VPADDD      Z26, Z1, Z1
+	MOVL        8(R11), R14
+	MOVL        284(DX), R10
+	MOVL        12(R11), R15
+	XORL        28(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 156(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z9, Z7
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z12, Z17, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R12, (R11)
+	VPADDD      Z18, Z20, Z20
+	MOVL        R13, 4(R11)
+	VPADDD      Z25, Z7, Z7
+	MOVL        R14, 8(R11)
+	MOVL        792(DX), R10
+	MOVL        R15, 12(R11)
+	XORL        24(CX), R10
+	MOVL        16(R11), R12
+	MOVL        R10, 408(BX)
+	MOVL        20(R11), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        24(R11), R14
+	VPTERNLOGD  $0xe8, Z23, Z8, Z2
+	MOVL        28(R11), R15
+	VPADDD.BCST 444(DX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	MOVL        32(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        32(CX), R10
+	MOVL        R12, 16(R11)
+	MOVL        R10, 32(BX)
+	MOVL        R13, 20(R11)
+	VPROLD      $0x05, Z1, Z15
+	MOVL        R14, 24(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        R15, 28(R11)
+	VPTERNLOGD  $0xe8, Z24, Z27, Z6
+	MOVL        32(R11), R12
+	VPADDD.BCST 404(BX), Z11, Z11
+	MOVL        36(R11), R13
+	VMOVDQU32   2688(AX), Z20
+	MOVL        40(R11), R14
+	VPADDD      Z20, Z13, Z13
+	MOVL        44(R11), R15
+	VPADDD      Z16, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        540(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        28(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 284(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z16
+	MOVL        R12, 32(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R13, 36(R11)
+	VPADDD.BCST 24(BX), Z13, Z11
+	MOVL        R14, 40(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R15, 44(R11)
+	VPADDD      Z18, Z22, Z22
+	MOVL        48(R11), R12
+	VPADDD      Z25, Z3, Z3
+	MOVL        52(R11), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        56(R11), R14
+	VPTERNLOGD  $0xe8, Z14, Z19, Z5
+	MOVL        60(R11), R15
+	VPADDD.BCST 700(DX), Z22, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	MOVL        288(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        32(CX), R10
+	MOVL        R12, 48(R11)
+	MOVL        R10, 160(BX)
+	MOVL        R13, 52(R11)
+	VPROLD      $0x05, Z4, Z15
+	MOVL        R14, 56(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R15, 60(R11)
+	VPTERNLOGD  $0xe8, Z17, Z10, Z0
+	MOVL        64(R11), R12
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        68(R11), R13
+	VPADDD      Z20, Z21, Z21
+	MOVL        72(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        76(R11), R15
+	MOVL        796(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        28(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 412(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z8, Z9, Z1
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 152(BX), Z21, Z21
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R14, 72(R11)
+	VPADDD      Z18, Z12, Z12
+	MOVL        R15, 76(R11)
+	VPROLD      $0x05, Z2, Z18
+	MOVL        80(R11), R12
+	VPADDD      Z5, Z21, Z5
+	MOVL        84(R11), R13
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	MOVL        88(R11), R14
+	VPADDD.BCST 956(DX), Z12, Z12
+	MOVL        92(R11), R15
+	VMOVDQU32   2752(AX), Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z23, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	MOVL        544(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        32(CX), R10
+	MOVL        R12, 80(R11)
+	MOVL        R10, 288(BX)
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z6, Z15
+	MOVL        R14, 88(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R15, 92(R11)
+	VPADDD.BCST 28(BX), Z23, Z12
+	MOVL        96(R11), R10
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        100(R11), R12
+	VPADDD      Z20, Z24, Z24
+	MOVL        104(R11), R13
+	VPADDD      Z16, Z0, Z0
+	MOVL        108(R11), R14
+	VPADDD      Z1, Z12, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 280(BX), Z24, Z12
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z18
+	MOVL        R10, 96(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        R12, 100(R11)
+	VPTERNLOGD  $0xe8, Z10, Z22, Z3
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        R14, 108(R11)
+	VPADDD      Z21, Z14, Z14
+	MOVL        112(R11), R12
+	VPADDD      Z15, Z7, Z7
+	MOVL        116(R11), R13
+	MOVL        800(DX), R10
+	MOVL        120(R11), R14
+	XORL        32(CX), R10
+	MOVL        124(R11), R15
+	MOVL        R10, 416(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z15
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 156(BX), Z14, Z14
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R12, 112(R11)
+	VPADDD      Z20, Z17, Z17
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, 120(R11)
+	VPADDD      Z4, Z14, Z4
+	MOVL        R15, 124(R11)
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	ADDQ        $+256, R11
+	VPADDD.BCST 408(BX), Z17, Z14
+	MOVL        -128(R11), R10
+	VMOVDQU32   2816(AX), Z17
+	MOVL        -124(R11), R12
+	VPADDD      Z17, Z8, Z8
+	MOVL        -120(R11), R13
+	VPADDD      Z18, Z4, Z4
+	MOVL        -116(R11), R14
+	VPROLD      $0x05, Z7, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 32(BX), Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z27, Z27
+	MOVL        R10, -128(R11)
+	VPADDD      Z15, Z3, Z3
+	MOVL        R12, -124(R11)
+	VPADDD      Z2, Z8, Z2
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xe8, Z13, Z23, Z5
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 284(BX), Z27, Z8
+	MOVL        -112(R11), R10
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z2, Z2
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z4, Z20
+	MOVL        -100(R11), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z22, Z16, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z6, Z6
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z3, Z18
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0xe8, Z11, Z12, Z1
+	MOVL        R13, -104(R11)
+	VPADDD.BCST 160(BX), Z19, Z19
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        -96(R11), R10
+	VPADDD      Z21, Z10, Z10
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z2, Z21
+	MOVL        -88(R11), R13
+	VPADDD      Z5, Z19, Z5
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0xe8, Z25, Z24, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 412(BX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 192(DX), Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z19
+	MOVL        R10, -96(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, -92(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R13, -88(R11)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        R14, -84(R11)
+	VPADDD      Z17, Z26, Z10
+	MOVL        -80(R11), R10
+	VPADDD      Z18, Z0, Z0
+	MOVL        -76(R11), R12
+	VPADDD      Z21, Z1, Z1
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0xe8, Z23, Z14, Z4
+	MOVL        -68(R11), R14
+	VPADDD.BCST 288(BX), Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z10, Z7
+	MOVL        R10, -80(R11)
+	VPTERNLOGD  $0xe8, Z16, Z15, Z3
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xe8, Z12, Z8, Z2
+	MOVL        R13, -72(R11)
+	VPADDD.BCST 448(DX), Z13, Z10
+	MOVL        R14, -68(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        -64(R11), R10
+	VPROLD      $0x05, Z0, Z13
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z1, Z19
+	MOVL        -56(R11), R13
+	VPADDD      Z4, Z10, Z4
+	VPROLD      $0x1e, Z6, Z10
+	MOVL        -52(R11), R14
+	VPADDD      Z17, Z22, Z17
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2880(AX), Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z24, Z27, Z6
+	MOVL        R10, -64(R11)
+	VPADDD.BCST 416(BX), Z17, Z17
+	MOVL        R12, -60(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -48(R11), R10
+	VPADDD      Z3, Z17, Z3
+	MOVL        -44(R11), R12
+	VPADDD      Z19, Z2, Z2
+	MOVL        -40(R11), R13
+	VPTERNLOGD  $0xe8, Z14, Z9, Z5
+	MOVL        -36(R11), R14
+	VPADDD.BCST 704(DX), Z25, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z17, Z6
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0xe8, Z8, Z20, Z1
+	MOVL        R13, -40(R11)
+	VPADDD      Z22, Z23, Z23
+	MOVL        R14, -36(R11)
+	VPADDD      Z21, Z6, Z6
+	MOVL        -32(R11), R12
+	VPTERNLOGD  $0xe8, Z15, Z18, Z0
+	MOVL        -28(R11), R13
+	VPROLD      $0x05, Z2, Z21
+	MOVL        -24(R11), R14
+	VPADDD      Z5, Z23, Z5
+	MOVL        -20(R11), R15
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R13*4), R13
+	MOVL        36(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        36(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 36(BX)
+	MOVL        R12, -32(R11)
+	VMOVDQU32   2944(AX), Z26
+	MOVL        R13, -28(R11)
+	VPADDD      Z26, Z12, Z12
+	MOVL        R14, -24(R11)
+	VPADDD      Z19, Z5, Z5
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0xe8, Z27, Z10, Z7
+	MOVL        -16(R11), R10
+	VPADDD.BCST 960(DX), Z16, Z16
+	MOVL        -12(R11), R12
+	VPADDD.BCST 196(DX), Z12, Z12
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z16, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z12, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z9, Z11, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z24, Z12
+	MOVL        R10, -16(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R12, -12(R11)
+	VPADDD      Z21, Z1, Z1
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R14, -4(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        (R11), R12
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        4(R11), R13
+	VMOVDQU32   3008(AX), Z21
+	MOVL        8(R11), R14
+	VPXORD.BCST 200(DX), Z21, Z24
+	MOVL        12(R11), R15
+	MOVL        292(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        36(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 164(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z14, Z14
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z7, Z7
+	MOVL        R12, (R11)
+	VPTERNLOGD  $0xe8, Z18, Z17, Z3
+	MOVL        R13, 4(R11)
+	VPROLD      $0x1e, Z2, Z25
+	MOVL        R14, 8(R11)
+	VPADDD.BCST 452(DX), Z14, Z14
+	MOVL        R15, 12(R11)
+	VPROLD      $0x1e, Z6, Z28
+	MOVL        16(R11), R12
+	VPROLD      $0x05, Z0, Z29
+	MOVL        20(R11), R13
+	VPTERNLOGD  $0xe8, Z20, Z13, Z2
+	MOVL        24(R11), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        28(R11), R15
+	VPTERNLOGD  $0xe8, Z10, Z23, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z15, Z14
+	MOVL        (R8)(R13*4), R13
+	MOVL        40(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        40(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 40(BX)
+	MOVL        R12, 16(R11)
+	VPROLD      $0x05, Z1, Z15
+	MOVL        R13, 20(R11)
+	VPADDD      Z16, Z4, Z4
+	MOVL        R14, 24(R11)
+	VPROLD      $0x05, Z7, Z16
+	MOVL        R15, 28(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        32(R11), R12
+	VMOVDQU32   3072(AX), Z14
+	VPADDD      Z14, Z8, Z8
+	MOVL        36(R11), R13
+	VPXORD.BCST 456(DX), Z21, Z22
+	MOVL        40(R11), R14
+	MOVL        548(DX), R10
+	MOVL        44(R11), R15
+	XORL        36(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 292(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z27, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z29, Z3, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z24, Z8, Z8
+	MOVL        R12, 32(R11)
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        R13, 36(R11)
+	VPADDD.BCST 708(DX), Z27, Z27
+	MOVL        R14, 40(R11)
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        R15, 44(R11)
+	VPADDD      Z2, Z8, Z2
+	MOVL        48(R11), R12
+	VPTERNLOGD  $0xe8, Z11, Z19, Z5
+	MOVL        52(R11), R13
+	VPADDD      Z6, Z27, Z6
+	MOVL        56(R11), R14
+	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        60(R11), R15
+	VPADDD      Z15, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	MOVL        296(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        40(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 168(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z4, Z8
+	MOVL        R12, 48(R11)
+	VPADDD      Z16, Z6, Z6
+	MOVL        R13, 52(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        R15, 60(R11)
+	VPADDD      Z14, Z9, Z9
+	MOVL        64(R11), R12
+	VPXORD.BCST 712(DX), Z21, Z27
+	MOVL        68(R11), R13
+	MOVL        804(DX), R10
+	MOVL        72(R11), R14
+	XORL        36(CX), R10
+	MOVL        76(R11), R15
+	MOVL        R10, 420(BX)
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z13, Z25, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z9, Z9
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 964(DX), Z18, Z18
+	MOVL        R13, 68(R11)
+	MOVL        44(DX), R10
+	MOVL        R14, 72(R11)
+	XORL        44(CX), R10
+	MOVL        R15, 76(R11)
+	MOVL        R10, 44(BX)
+	MOVL        80(R11), R12
+	VPROLD      $0x05, Z2, Z26
+	MOVL        84(R11), R13
+	VPADDD      Z5, Z9, Z5
+	MOVL        88(R11), R14
+	VPTERNLOGD  $0xe8, Z23, Z28, Z7
+	MOVL        92(R11), R15
+	VPADDD      Z0, Z18, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3136(AX), Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z20, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z8, Z5, Z5
+	MOVL        (R8)(R15*4), R15
+	MOVL        552(DX), R10
+	MOVL        R12, 80(R11)
+	XORL        40(CX), R10
+	MOVL        R13, 84(R11)
+	MOVL        R10, 296(BX)
+	MOVL        R14, 88(R11)
+	VPROLD      $0x05, Z6, Z8
+	MOVL        R15, 92(R11)
+	VPADDD      Z15, Z0, Z0
+	MOVL        96(R11), R10
+	VPADDD.BCST 36(BX), Z18, Z15
+	MOVL        100(R11), R14
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        104(R11), R12
+	VPADDD      Z14, Z10, Z10
+	MOVL        108(R11), R13
+	VPXORD.BCST 968(DX), Z21, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z15, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z19, Z24, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R10, 96(R11)
+	VPADDD      Z26, Z1, Z1
+	MOVL        R14, 100(R11)
+	MOVL        300(DX), R10
+	MOVL        R12, 104(R11)
+	XORL        44(CX), R10
+	MOVL        R13, 108(R11)
+	MOVL        R10, 172(BX)
+	MOVL        112(R11), R12
+	VPROLD      $0x05, Z5, Z21
+	MOVL        116(R11), R13
+	VPADDD      Z7, Z10, Z7
+	MOVL        120(R11), R14
+	VPTERNLOGD  $0xe8, Z12, Z29, Z3
+	MOVL        124(R11), R15
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z9, Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	MOVL        808(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        40(CX), R10
+	MOVL        R12, 112(R11)
+	MOVL        R10, 424(BX)
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z0, Z8
+	MOVL        R14, 120(R11)
+	VPTERNLOGD  $0xe8, Z25, Z16, Z2
+	MOVL        R15, 124(R11)
+	VPADDD.BCST 164(BX), Z11, Z11
+	VPROLD      $0x1e, Z6, Z26
+	ADDQ        $+256, R11
+	VPADDD      Z14, Z17, Z14
+	MOVL        -128(R11), R12
+	MOVL        48(DX), R10
+	MOVL        -124(R11), R13
+	XORL        48(CX), R10
+	MOVL        -120(R11), R14
+	MOVL        R10, 48(BX)
+	MOVL        -116(R11), R10
+	VPROLD      $0x05, Z1, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z28, Z22, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z14, Z11
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3200(AX), Z14
+	MOVL        R12, -128(R11)
+	VPADDD      Z14, Z13, Z13
+	MOVL        R13, -124(R11)
+	VPADDD      Z21, Z4, Z4
+	MOVL        R14, -120(R11)
+	MOVL        556(DX), R12
+	MOVL        R10, -116(R11)
+	XORL        44(CX), R12
+	MOVL        -112(R11), R10
+	MOVL        R12, 300(BX)
+	MOVL        -108(R11), R12
+	VPROLD      $0x05, Z7, Z20
+	MOVL        -104(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        -100(R11), R14
+	VPADDD.BCST 40(BX), Z13, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z9, Z23, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0xe8, Z24, Z18, Z5
+	MOVL        R12, -108(R11)
+	VPADDD.BCST 292(BX), Z21, Z8
+	MOVL        R13, -104(R11)
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R14, -100(R11)
+	VPADDD      Z17, Z2, Z2
+	MOVL        -96(R11), R12
+	MOVL        304(DX), R10
+	MOVL        -92(R11), R13
+	XORL        48(CX), R10
+	MOVL        -88(R11), R14
+	MOVL        R10, 176(BX)
+	MOVL        -84(R11), R10
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z29, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z19, Z19
+	MOVL        R12, -96(R11)
+	VPADDD      Z20, Z6, Z6
+	MOVL        R13, -92(R11)
+	MOVL        812(DX), R12
+	MOVL        R14, -88(R11)
+	XORL        44(CX), R12
+	MOVL        R10, -84(R11)
+	MOVL        R12, 428(BX)
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z3, Z20
+	MOVL        -76(R11), R12
+	VPTERNLOGD  $0xe8, Z16, Z10, Z1
+	MOVL        -72(R11), R13
+	VPADDD.BCST 168(BX), Z19, Z19
+	MOVL        -68(R11), R14
+	VPROLD      $0x1e, Z7, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z9, Z12, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z19, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z22, Z26, Z7
+	MOVL        R10, -80(R11)
+	VPADDD.BCST 420(BX), Z9, Z9
+	MOVL        R12, -76(R11)
+	VMOVDQU32   3264(AX), Z19
+	MOVL        R13, -72(R11)
+	VPADDD      Z19, Z25, Z23
+	MOVL        R14, -68(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        -64(R11), R12
+	MOVL        560(DX), R10
+	MOVL        -60(R11), R13
+	XORL        48(CX), R10
+	MOVL        -56(R11), R14
+	MOVL        R10, 304(BX)
+	MOVL        -52(R11), R10
+	VPROLD      $0x05, Z6, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 44(BX), Z23, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z28, Z25
+	MOVL        R12, -64(R11)
+	VPADDD      Z20, Z0, Z0
+	MOVL        R13, -60(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R14, -56(R11)
+	VPTERNLOGD  $0xe8, Z18, Z13, Z4
+	MOVL        R10, -52(R11)
+	VPADDD.BCST 296(BX), Z25, Z9
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z3, Z20
+	MOVL        -44(R11), R12
+	VPADDD      Z12, Z1, Z1
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z5, Z12
+	MOVL        -36(R11), R14
+	VPADDD      Z7, Z9, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z15, Z11, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z7, Z7
+	MOVL        R10, -48(R11)
+	MOVL        816(DX), R10
+	XORL        48(CX), R10
+	MOVL        R12, -44(R11)
+	MOVL        R10, 432(BX)
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z0, Z17
+	MOVL        R14, -36(R11)
+	VPTERNLOGD  $0x96, Z10, Z8, Z2
+	MOVL        -32(R11), R10
+	VPADDD.BCST 172(BX), Z24, Z24
+	MOVL        -28(R11), R12
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        -24(R11), R13
+	VPADDD      Z14, Z29, Z14
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z24, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z26, Z21, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 424(BX), Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   3328(AX), Z24
+	MOVL        R10, -32(R11)
+	VPADDD      Z24, Z16, Z16
+	MOVL        R12, -28(R11)
+	VPADDD      Z12, Z4, Z4
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z7, Z12
+	MOVL        R14, -20(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        -16(R11), R10
+	VPADDD.BCST 48(BX), Z16, Z14
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        -8(R11), R13
+	VPADDD      Z19, Z22, Z22
+	MOVL        -4(R11), R14
+	VPADDD      Z17, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z14, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z23, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 300(BX), Z22, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R10, -16(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z4, Z22
+	MOVL        R13, -8(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0xe8, Z11, Z20, Z0
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        4(R11), R12
+	VPADDD      Z24, Z18, Z18
+	MOVL        8(R11), R13
+	VPADDD      Z12, Z6, Z6
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z3, Z12
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z8, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 176(BX), Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z15, Z15
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z2, Z19
+	MOVL        R12, 4(R11)
+	VPADDD      Z5, Z18, Z5
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z21, Z25, Z7
+	MOVL        R14, 12(R11)
+	VPADDD.BCST 428(BX), Z15, Z15
+	MOVL        16(R11), R12
+	MOVL        52(DX), R10
+	MOVL        20(R11), R13
+	XORL        52(CX), R10
+	MOVL        24(R11), R14
+	MOVL        R10, 52(BX)
+	MOVL        28(R11), R10
+	VMOVDQU32   3392(AX), Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z15, Z0
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 204(DX), Z10, Z10
+	MOVL        R13, 20(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R14, 24(R11)
+	VPADDD      Z24, Z26, Z26
+	MOVL        R10, 28(R11)
+	VPADDD      Z12, Z0, Z0
+	MOVL        32(R11), R10
+	VPADDD      Z1, Z10, Z1
+	MOVL        36(R11), R13
+	VPTERNLOGD  $0x96, Z23, Z16, Z4
+	MOVL        40(R11), R14
+	VPADDD.BCST 304(BX), Z26, Z10
+	MOVL        44(R11), R12
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z17, Z3
+	MOVL        R10, 32(R11)
+	VMOVDQU32   3456(AX), Z10
+	MOVL        R13, 36(R11)
+	VPXORD.BCST 208(DX), Z10, Z26
+	MOVL        R14, 40(R11)
+	MOVL        308(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        52(CX), R10
+	MOVL        48(R11), R12
+	MOVL        R10, 180(BX)
+	MOVL        52(R11), R10
+	VPADDD      Z18, Z13, Z13
+	MOVL        56(R11), R13
+	VPADDD      Z22, Z7, Z7
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z0, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 460(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z29
+	VPADDD      Z24, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z9, Z14, Z2
+	MOVL        R12, 48(R11)
+	VPADDD      Z4, Z13, Z4
+	MOVL        R10, 52(R11)
+	VPTERNLOGD  $0x96, Z25, Z27, Z6
+	MOVL        R13, 56(R11)
+	VPADDD.BCST 432(BX), Z11, Z11
+	MOVL        R14, 60(R11)
+	MOVL        56(DX), R10
+	MOVL        64(R11), R12
+	XORL        56(CX), R10
+	MOVL        68(R11), R13
+	MOVL        R10, 56(BX)
+	MOVL        72(R11), R10
+	VPROLD      $0x05, Z1, Z13
+	MOVL        76(R11), R14
+	VPADDD      Z19, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3520(AX), Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z11, Z8, Z8
+	MOVL        R12, 64(R11)
+	VPXORD.BCST 464(DX), Z10, Z24
+	MOVL        R13, 68(R11)
+	MOVL        564(DX), R12
+	MOVL        R10, 72(R11)
+	XORL        52(CX), R12
+	MOVL        R14, 76(R11)
+	MOVL        R12, 308(BX)
+	MOVL        80(R11), R10
+	VPADDD      Z18, Z21, Z21
+	MOVL        84(R11), R12
+	VPADDD      Z22, Z3, Z3
+	MOVL        88(R11), R13
+	VPADDD      Z26, Z8, Z8
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 716(DX), Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z15, Z5
+	MOVL        R10, 80(R11)
+	VPADDD      Z6, Z21, Z6
+	MOVL        R12, 84(R11)
+	VPTERNLOGD  $0x96, Z17, Z12, Z0
+	MOVL        R13, 88(R11)
+	VPADDD      Z13, Z2, Z2
+	MOVL        R14, 92(R11)
+	MOVL        312(DX), R10
+	MOVL        96(R11), R12
+	XORL        56(CX), R10
+	MOVL        100(R11), R13
+	MOVL        R10, 184(BX)
+	MOVL        104(R11), R10
+	VPROLD      $0x05, Z4, Z8
+	MOVL        108(R11), R14
+	VPADDD      Z19, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z11, Z23, Z21
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 720(DX), Z10, Z23
+	MOVL        R12, 96(R11)
+	MOVL        820(DX), R12
+	MOVL        R13, 100(R11)
+	XORL        52(CX), R12
+	MOVL        R10, 104(R11)
+	MOVL        R12, 436(BX)
+	MOVL        R14, 108(R11)
+	VPADDD      Z18, Z20, Z18
+	MOVL        112(R11), R10
+	VPTERNLOGD  $0x96, Z14, Z28, Z1
+	MOVL        116(R11), R12
+	VPADDD      Z24, Z21, Z20
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z7, Z21
+	MOVL        124(R11), R14
+	VPADDD.BCST 972(DX), Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z27, Z29, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z18, Z0
+	MOVL        R10, 112(R11)
+	VMOVDQU32   3584(AX), Z18
+	MOVL        R12, 116(R11)
+	VPADDD      Z18, Z9, Z9
+	MOVL        R13, 120(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R14, 124(R11)
+	MOVL        568(DX), R10
+	ADDQ        $+256, R11
+	XORL        56(CX), R10
+	MOVL        -128(R11), R12
+	MOVL        R10, 312(BX)
+	MOVL        -124(R11), R10
+	VPROLD      $0x05, Z6, Z8
+	MOVL        -120(R11), R13
+	VPADDD      Z13, Z0, Z0
+	MOVL        -116(R11), R14
+	VPADDD.BCST 52(BX), Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z11, Z25, Z20
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 976(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        R12, -128(R11)
+	VPTERNLOGD  $0x96, Z15, Z22, Z4
+	MOVL        R10, -124(R11)
+	VPADDD      Z23, Z20, Z9
+	MOVL        R13, -120(R11)
+	VPROLD      $0x1e, Z3, Z20
+	MOVL        R14, -116(R11)
+	VPADDD      Z24, Z1, Z1
+	MOVL        -112(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -108(R11), R13
+	VPADDD      Z7, Z9, Z7
+	MOVL        -104(R11), R14
+	VPTERNLOGD  $0x96, Z12, Z26, Z3
+	MOVL        -100(R11), R15
+	VPROLD      $0x1e, Z2, Z9
+	VPADDD      Z18, Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z8, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	MOVL        824(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        56(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 440(BX)
+	MOVL        R12, -112(R11)
+	VPROLD      $0x05, Z0, Z8
+	MOVL        R13, -108(R11)
+	VPTERNLOGD  $0x96, Z28, Z19, Z2
+	MOVL        R14, -104(R11)
+	VPADDD.BCST 180(BX), Z16, Z16
+	MOVL        R15, -100(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        -96(R11), R10
+	VPADDD      Z11, Z17, Z11
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z1, Z17
+	MOVL        -88(R11), R13
+	VPADDD      Z4, Z16, Z4
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z29, Z21, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z11, Z10
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3648(AX), Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z4, Z4
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z7, Z16
+	MOVL        R12, -92(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 56(BX), Z14, Z10
+	MOVL        R14, -84(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        -80(R11), R10
+	VPADDD      Z18, Z27, Z23
+	MOVL        -76(R11), R13
+	VPADDD      Z8, Z3, Z3
+	MOVL        -72(R11), R14
+	VPADDD      Z2, Z10, Z2
+	MOVL        -68(R11), R12
+	VPTERNLOGD  $0x96, Z22, Z13, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 308(BX), Z23, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R10, -80(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        R13, -76(R11)
+	VPTERNLOGD  $0x96, Z26, Z20, Z0
+	MOVL        R14, -72(R11)
+	MOVL        60(DX), R10
+	MOVL        R12, -68(R11)
+	XORL        60(CX), R10
+	MOVL        -64(R11), R12
+	MOVL        R10, 60(BX)
+	MOVL        -60(R11), R10
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        -56(R11), R13
+	VPADDD      Z11, Z15, Z15
+	MOVL        -52(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z19, Z9, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 184(BX), Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        R12, -64(R11)
+	VPADDD      Z18, Z12, Z12
+	MOVL        R10, -60(R11)
+	VPROLD      $0x05, Z2, Z18
+	MOVL        R13, -56(R11)
+	VPADDD      Z5, Z15, Z5
+	MOVL        R14, -52(R11)
+	VPTERNLOGD  $0x96, Z21, Z24, Z7
+	MOVL        -48(R11), R12
+	VPADDD.BCST 436(BX), Z12, Z12
+	MOVL        -44(R11), R13
+	VPADDD.BCST 212(DX), Z28, Z15
+	MOVL        -40(R11), R14
+	VPADDD      Z17, Z5, Z5
+	MOVL        -36(R11), R15
+	VPROLD      $0x05, Z6, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z12, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z15, Z1
+	MOVL        (R8)(R14*4), R14
+	MOVL        316(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        60(CX), R10
+	MOVL        R12, -48(R11)
+	MOVL        R10, 188(BX)
+	MOVL        R13, -44(R11)
+	VPROLD      $0x1e, Z4, Z12
+	MOVL        R14, -40(R11)
+	VPADDD      Z11, Z29, Z15
+	MOVL        R15, -36(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        -32(R11), R10
+	VPADDD      Z18, Z1, Z1
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z13, Z14, Z4
+	MOVL        -24(R11), R13
+	VPADDD.BCST 312(BX), Z15, Z15
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z20, Z10, Z3
+	MOVL        R10, -32(R11)
+	MOVL        64(DX), R10
+	MOVL        R12, -28(R11)
+	XORL        64(CX), R10
+	MOVL        R13, -24(R11)
+	MOVL        R10, 64(BX)
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z9, Z8, Z2
+	MOVL        -16(R11), R12
+	VPADDD.BCST 468(DX), Z22, Z15
+	MOVL        -12(R11), R13
+	VPADDD      Z17, Z7, Z7
+	VPROLD      $0x05, Z0, Z17
+	MOVL        -8(R11), R14
+	VPROLD      $0x05, Z1, Z22
+	MOVL        -4(R11), R15
+	VPADDD      Z4, Z15, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        572(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        60(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 316(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z15
+	MOVL        R12, -16(R11)
+	VPADDD      Z11, Z26, Z11
+	MOVL        R13, -12(R11)
+	VMOVDQU32   3712(AX), Z26
+	MOVL        R14, -8(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        R15, -4(R11)
+	VPADDD      Z25, Z4, Z4
+	MOVL        (R11), R12
+	VPTERNLOGD  $0x96, Z24, Z23, Z6
+	MOVL        4(R11), R13
+	VPADDD.BCST 440(BX), Z11, Z11
+	MOVL        8(R11), R14
+	VPADDD      Z2, Z19, Z2
+	MOVL        12(R11), R15
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z2, Z2
+	MOVL        (R8)(R15*4), R15
+	MOVL        320(DX), R10
+	MOVL        R12, (R11)
+	XORL        64(CX), R10
+	MOVL        R13, 4(R11)
+	MOVL        R10, 192(BX)
+	MOVL        R14, 8(R11)
+	VPTERNLOGD  $0x96, Z14, Z12, Z5
+	MOVL        R15, 12(R11)
+	VPADDD.BCST 724(DX), Z21, Z11
+	MOVL        16(R11), R12
+	VPADDD      Z17, Z3, Z3
+	MOVL        20(R11), R13
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        24(R11), R14
+	VPROLD      $0x05, Z4, Z21
+	MOVL        28(R11), R15
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        828(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        60(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 444(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R12, 16(R11)
+	VPTERNLOGD  $0x96, Z8, Z18, Z1
+	MOVL        R13, 20(R11)
+	VPADDD      Z26, Z13, Z13
+	MOVL        R14, 24(R11)
+	VPADDD      Z25, Z6, Z6
+	MOVL        R15, 28(R11)
+	VPTERNLOGD  $0x96, Z10, Z16, Z0
+	MOVL        32(R11), R12
+	VPROLD      $0x05, Z2, Z22
+	MOVL        36(R11), R13
+	VPADDD      Z5, Z13, Z5
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        44(R11), R15
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3776(AX), Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R15*4), R15
+	MOVL        576(DX), R10
+	MOVL        R12, 32(R11)
+	XORL        64(CX), R10
+	MOVL        R13, 36(R11)
+	MOVL        R10, 320(BX)
+	MOVL        R14, 40(R11)
+	VPTERNLOGD  $0x96, Z23, Z15, Z7
+	MOVL        R15, 44(R11)
+	VPADDD.BCST 980(DX), Z20, Z20
+	MOVL        48(R11), R10
+	VPADDD.BCST 60(BX), Z9, Z9
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        60(R11), R14
+	VPADDD      Z0, Z20, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z12, Z19, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z24, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R12, 52(R11)
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R13, 56(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 60(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        64(R11), R12
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        68(R11), R13
+	VPADDD      Z27, Z14, Z14
+	MOVL        72(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        76(R11), R15
+	MOVL        832(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        64(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 448(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z11, Z3
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z18, Z17, Z2
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 188(BX), Z14, Z14
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R14, 72(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R15, 76(R11)
+	VPROLD      $0x05, Z1, Z28
+	VPADDD      Z4, Z14, Z4
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0x96, Z15, Z13, Z6
+	MOVL        84(R11), R12
+	VPADDD      Z26, Z10, Z10
+	MOVL        88(R11), R13
+	VMOVDQU32   3840(AX), Z14
+	MOVL        92(R11), R14
+	VPADDD      Z14, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z20, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z10, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 64(BX), Z8, Z8
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z10
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z23, Z23
+	MOVL        R13, 88(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 92(R11)
+	VPADDD      Z2, Z8, Z2
+	MOVL        96(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z21, Z5
+	MOVL        100(R11), R13
+	VPADDD.BCST 316(BX), Z23, Z8
+	MOVL        104(R11), R14
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        108(R11), R15
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	MOVL        (R8)(R15*4), R15
+	MOVL        68(DX), R10
+	MOVL        R12, 96(R11)
+	XORL        68(CX), R10
+	MOVL        R13, 100(R11)
+	MOVL        R10, 68(BX)
+	MOVL        R14, 104(R11)
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        R15, 108(R11)
+	VPADDD      Z14, Z12, Z12
+	MOVL        112(R11), R10
+	VPADDD      Z20, Z6, Z6
+	MOVL        116(R11), R12
+	VPROLD      $0x05, Z3, Z20
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z22, Z1
+	MOVL        124(R11), R14
+	VPADDD.BCST 192(BX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        R10, 112(R11)
+	VPTERNLOGD  $0x96, Z13, Z24, Z7
+	MOVL        R12, 116(R11)
+	VPADDD.BCST 444(BX), Z16, Z12
+	MOVL        R13, 120(R11)
+	VPADDD.BCST 216(DX), Z18, Z16
+	MOVL        R14, 124(R11)
+	VPADDD      Z25, Z5, Z5
+	ADDQ        $+256, R11
+	VPROLD      $0x05, Z6, Z18
+	MOVL        -128(R11), R12
+	VPADDD      Z0, Z12, Z0
+	MOVL        -124(R11), R13
+	VPADDD      Z1, Z16, Z1
+	MOVL        -120(R11), R14
+	MOVL        324(DX), R10
+	MOVL        -116(R11), R15
+	XORL        68(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 196(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z12
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z15, Z15
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z20, Z0, Z0
+	MOVL        R12, -128(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0x96, Z21, Z10, Z4
+	MOVL        R14, -120(R11)
+	VPADDD.BCST 320(BX), Z15, Z15
+	MOVL        R15, -116(R11)
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        -112(R11), R10
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        -108(R11), R13
+	VPROLD      $0x05, Z5, Z25
+	MOVL        -104(R11), R14
+	VPADDD      Z7, Z15, Z7
+	MOVL        -100(R11), R12
+	VPTERNLOGD  $0x96, Z9, Z23, Z3
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z8, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 472(DX), Z19, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z18
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z1, Z19
+	MOVL        R13, -108(R11)
+	VPADDD      Z4, Z15, Z4
+	MOVL        R14, -104(R11)
+	MOVL        580(DX), R10
+	MOVL        R12, -100(R11)
+	XORL        68(CX), R10
+	MOVL        -96(R11), R12
+	MOVL        R10, 324(BX)
+	MOVL        -92(R11), R10
+	VPROLD      $0x1e, Z6, Z15
+	MOVL        -88(R11), R13
+	VPADDD      Z14, Z11, Z11
+	MOVL        -84(R11), R14
+	VMOVDQU32   3904(AX), Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z17, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z24, Z26, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 448(BX), Z11, Z11
+	MOVL        R12, -96(R11)
+	VPADDD      Z2, Z17, Z2
+	MOVL        R10, -92(R11)
+	VPROLD      $0x1e, Z5, Z17
+	VPROLD      $0x05, Z7, Z25
+	MOVL        R13, -88(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R14, -84(R11)
+	VPADDD      Z19, Z2, Z2
+	MOVL        -80(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z12, Z5
+	MOVL        -76(R11), R13
+	VPADDD.BCST 728(DX), Z13, Z11
+	MOVL        -72(R11), R14
+	VPADDD      Z18, Z3, Z3
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        836(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        68(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 452(BX)
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0x96, Z8, Z20, Z1
+	MOVL        R15, -68(R11)
+	VPADDD      Z14, Z21, Z19
+	MOVL        -64(R11), R10
+	VPADDD      Z25, Z6, Z6
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z23, Z16, Z0
+	MOVL        -56(R11), R13
+	VPROLD      $0x05, Z2, Z21
+	MOVL        -52(R11), R14
+	VPADDD      Z5, Z19, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   3968(AX), Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z22, Z22
+	MOVL        R10, -64(R11)
+	VPADDD      Z18, Z5, Z5
+	MOVL        R12, -60(R11)
+	VPTERNLOGD  $0x96, Z26, Z15, Z7
+	MOVL        R13, -56(R11)
+	VPADDD.BCST 984(DX), Z9, Z9
+	MOVL        R14, -52(R11)
+	VPADDD.BCST 68(BX), Z22, Z18
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        -44(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -40(R11), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        -36(R11), R14
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z17, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z24, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z1, Z1
+	MOVL        R10, -48(R11)
+	VPROLD      $0x05, Z5, Z18
+	MOVL        R12, -44(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, -40(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R14, -36(R11)
+	VMOVDQU32   4032(AX), Z21
+	MOVL        -32(R11), R10
+	VPXORD.BCST 220(DX), Z21, Z24
+	MOVL        -28(R11), R12
+	VPADDD      Z27, Z10, Z10
+	MOVL        -24(R11), R13
+	VPADDD      Z28, Z7, Z7
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0x96, Z16, Z11, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 196(BX), Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z28
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z29
+	MOVL        R10, -32(R11)
+	VPTERNLOGD  $0x96, Z20, Z13, Z2
+	MOVL        R12, -28(R11)
+	VPADDD      Z4, Z10, Z4
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0x96, Z15, Z19, Z6
+	MOVL        R14, -20(R11)
+	VPADDD      Z14, Z23, Z10
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z1, Z14
+	MOVL        -12(R11), R12
+	VPADDD      Z18, Z4, Z4
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z7, Z18
+	MOVL        -4(R11), R14
+	VPADDD      Z3, Z10, Z3
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3520(AX), Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 476(DX), Z21, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z26, Z26
+	MOVL        R10, -16(R11)
+	VPADDD      Z29, Z3, Z3
+	MOVL        R12, -12(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        R13, -8(R11)
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        R14, -4(R11)
+	VPADDD.BCST 324(BX), Z26, Z26
+	MOVL        (R11), R10
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        4(R11), R12
+	VPADDD      Z2, Z8, Z2
+	MOVL        8(R11), R13
+	VPTERNLOGD  $0x96, Z17, Z22, Z5
+	MOVL        12(R11), R14
+	VPADDD      Z6, Z26, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z6, Z6
+	VPROLD      $0x05, Z3, Z14
+	MOVL        R10, (R11)
+	VMOVDQU32   4096(AX), Z18
+	MOVL        R12, 4(R11)
+	VPXORD.BCST 224(DX), Z18, Z26
+	MOVL        R13, 8(R11)
+	VPADDD      Z10, Z12, Z12
+	MOVL        R14, 12(R11)
+	VPXORD.BCST 732(DX), Z21, Z30
+	MOVL        16(R11), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z1, Z27
+	MOVL        24(R11), R13
+	VPADDD      Z23, Z12, Z12
+	MOVL        28(R11), R14
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 452(BX), Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z25, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z19, Z28, Z7
+	MOVL        R10, 16(R11)
+	VPADDD      Z0, Z16, Z0
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z2, Z12
+	MOVL        R13, 24(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z6, Z8
+	MOVL        32(R11), R10
+	VPADDD      Z14, Z0, Z0
+	MOVL        36(R11), R12
+	VMOVDQU32   3520(AX), Z14
+	MOVL        40(R11), R13
+	VPADDD      Z14, Z20, Z16
+	MOVL        44(R11), R14
+	VPXORD.BCST 480(DX), Z18, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 988(DX), Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        R10, 32(R11)
+	VPADDD      Z30, Z15, Z15
+	MOVL        R12, 36(R11)
+	VPROLD      $0x1e, Z3, Z30
+	MOVL        R13, 40(R11)
+	VPADDD      Z1, Z16, Z1
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0x96, Z22, Z24, Z4
+	MOVL        48(R11), R10
+	VPADDD      Z7, Z15, Z7
+	MOVL        52(R11), R12
+	VPTERNLOGD  $0x96, Z9, Z29, Z3
+	MOVL        56(R11), R13
+	VPADDD      Z12, Z1, Z1
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z5, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z8, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z8
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4160(AX), Z15
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 228(DX), Z15, Z16
+	MOVL        R10, 48(R11)
+	VPADDD      Z14, Z17, Z17
+	MOVL        R12, 52(R11)
+	VPXORD.BCST 736(DX), Z18, Z31
+	MOVL        R13, 56(R11)
+	VPADDD      Z10, Z11, Z10
+	MOVL        R14, 60(R11)
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        64(R11), R10
+	VPADDD      Z20, Z17, Z17
+	MOVL        68(R11), R12
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        72(R11), R13
+	VPADDD      Z21, Z10, Z10
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0x96, Z25, Z27, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z17, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z28, Z23, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z10, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z10
+	MOVL        R10, 64(R11)
+	VPADDD      Z12, Z4, Z4
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z7, Z12
+	MOVL        R13, 72(R11)
+	VPADDD      Z8, Z3, Z3
+	MOVL        R14, 76(R11)
+	VMOVDQU32   3520(AX), Z8
+	MOVL        80(R11), R10
+	VPADDD      Z8, Z13, Z13
+	MOVL        84(R11), R12
+	VPXORD.BCST 484(DX), Z15, Z17
+	MOVL        88(R11), R13
+	VPADDD      Z14, Z19, Z19
+	MOVL        92(R11), R14
+	VPXORD.BCST 992(DX), Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z31, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        R10, 80(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        R12, 84(R11)
+	VPTERNLOGD  $0x96, Z24, Z26, Z5
+	MOVL        R13, 88(R11)
+	VPADDD      Z6, Z19, Z6
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0x96, Z29, Z30, Z0
+	MOVL        96(R11), R10
+	VPADDD      Z10, Z2, Z2
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z4, Z10
+	MOVL        104(R11), R13
+	VPADDD      Z12, Z6, Z6
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z3, Z12
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4224(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 232(DX), Z13, Z19
+	VPADDD      Z8, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 740(DX), Z15, Z31
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z9, Z9
+	MOVL        R10, 96(R11)
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        R12, 100(R11)
+	VPADDD      Z17, Z22, Z17
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R14, 108(R11)
+	VPADDD      Z18, Z9, Z9
+	MOVL        112(R11), R10
+	VPTERNLOGD  $0x96, Z27, Z11, Z1
+	MOVL        116(R11), R12
+	VPADDD      Z5, Z17, Z5
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        124(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z0, Z0
+	MOVL        R10, 112(R11)
+	VMOVDQU32   3520(AX), Z12
+	MOVL        R12, 116(R11)
+	VPADDD      Z12, Z25, Z17
+	MOVL        R13, 120(R11)
+	VPXORD.BCST 488(DX), Z13, Z18
+	MOVL        R14, 124(R11)
+	VPADDD      Z8, Z28, Z25
+	ADDQ        $+256, R11
+	VPXORD.BCST 996(DX), Z15, Z15
+	MOVL        -128(R11), R10
+	VPADDD      Z19, Z17, Z17
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        -120(R11), R13
+	VPADDD      Z31, Z25, Z25
+	MOVL        -116(R11), R14
+	VPROLD      $0x1e, Z3, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z17, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z26, Z16, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z25, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z30, Z21, Z3
+	MOVL        R10, -128(R11)
+	VPADDD      Z9, Z1, Z1
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R14, -116(R11)
+	VPROLD      $0x05, Z0, Z10
+	MOVL        -112(R11), R10
+	VMOVDQU32   4288(AX), Z17
+	MOVL        -108(R11), R12
+	VPXORD.BCST 236(DX), Z17, Z25
+	MOVL        -104(R11), R13
+	VPADDD      Z12, Z24, Z24
+	MOVL        -100(R11), R14
+	VPXORD.BCST 744(DX), Z13, Z31
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z8, Z29, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z24, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R10, -112(R11)
+	VPADDD      Z15, Z8, Z8
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0x96, Z11, Z14, Z2
+	MOVL        R13, -104(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R14, -100(R11)
+	VPTERNLOGD  $0x96, Z20, Z22, Z6
+	MOVL        -96(R11), R10
+	VPADDD      Z3, Z8, Z3
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z1, Z8
+	MOVL        -88(R11), R13
+	VPADDD      Z9, Z4, Z4
+	MOVL        -84(R11), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3520(AX), Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z27, Z15
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 492(DX), Z17, Z18
+	MOVL        R10, -96(R11)
+	VPADDD      Z12, Z23, Z23
+	MOVL        R12, -92(R11)
+	VPXORD.BCST 1000(DX), Z13, Z13
+	MOVL        R13, -88(R11)
+	VPADDD      Z25, Z15, Z15
+	MOVL        R14, -84(R11)
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        -80(R11), R10
+	VPADDD      Z31, Z23, Z23
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z0, Z27
+	MOVL        -72(R11), R13
+	VPADDD      Z2, Z15, Z2
+	MOVL        -68(R11), R14
+	VPTERNLOGD  $0x96, Z16, Z19, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z23, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z21, Z28, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z8
+	MOVL        R10, -80(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z1, Z15
+	MOVL        R14, -68(R11)
+	VPADDD      Z10, Z26, Z23
+	MOVL        -64(R11), R10
+	VPXORD.BCST 748(DX), Z17, Z26
+	MOVL        -60(R11), R12
+	VPADDD      Z12, Z30, Z12
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z14, Z29, Z1
+	VPADDD      Z18, Z23, Z18
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z22, Z24, Z7
+	MOVL        R10, -64(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R12, -60(R11)
+	VPADDD.BCST 240(DX), Z11, Z11
+	MOVL        R13, -56(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z6, Z8
+	MOVL        -48(R11), R10
+	VPADDD      Z9, Z0, Z0
+	MOVL        -44(R11), R12
+	VPADDD      Z1, Z11, Z1
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        -36(R11), R14
+	VPADDD      Z10, Z20, Z11
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 1004(DX), Z17, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z19, Z25, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z11, Z11
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R12, -44(R11)
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z5, Z18
+	MOVL        R14, -36(R11)
+	VPADDD      Z7, Z11, Z7
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z28, Z27, Z3
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z29, Z15, Z2
+	MOVL        -24(R11), R13
+	VPADDD.BCST 496(DX), Z16, Z11
+	MOVL        -20(R11), R14
+	VPADDD      Z8, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z11
+	MOVL        R10, -32(R11)
+	VPADDD      Z10, Z21, Z10
+	MOVL        R12, -28(R11)
+	VMOVDQU32   4352(AX), Z20
+	MOVL        R13, -24(R11)
+	VPADDD      Z20, Z14, Z14
+	MOVL        R14, -20(R11)
+	VPADDD      Z18, Z4, Z4
+	MOVL        -16(R11), R10
+	VPTERNLOGD  $0x96, Z24, Z23, Z6
+	MOVL        -12(R11), R12
+	VPADDD      Z12, Z10, Z10
+	MOVL        -8(R11), R13
+	VPADDD      Z2, Z14, Z2
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z10, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z16, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z25, Z9, Z5
+	MOVL        R10, -16(R11)
+	VPADDD.BCST 752(DX), Z22, Z10
+	MOVL        R12, -12(R11)
+	VPADDD      Z8, Z3, Z3
+	MOVL        R13, -8(R11)
+	VMOVDQU32   4416(AX), Z8
+	MOVL        R14, -4(R11)
+	VPXORD.BCST 244(DX), Z8, Z16
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z4, Z18
+	MOVL        4(R11), R12
+	VPADDD      Z6, Z10, Z6
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        12(R11), R14
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z20, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z27, Z13, Z0
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z17, Z1
+	MOVL        R10, (R11)
+	VPADDD      Z5, Z19, Z5
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z2, Z22
+	MOVL        16(R11), R10
+	VPADDD      Z18, Z5, Z5
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0x96, Z23, Z11, Z7
+	MOVL        24(R11), R13
+	VPADDD.BCST 1008(DX), Z28, Z18
+	MOVL        28(R11), R14
+	VMOVDQU32   4480(AX), Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z29, Z28
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 500(DX), Z8, Z29
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z30
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z18, Z0
+	MOVL        R10, 16(R11)
+	VPADDD      Z16, Z28, Z16
+	MOVL        R12, 20(R11)
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R13, 24(R11)
+	VPADDD      Z20, Z24, Z24
+	MOVL        R14, 28(R11)
+	VPADDD      Z19, Z0, Z0
+	MOVL        32(R11), R10
+	VPADDD      Z1, Z16, Z1
+	VPTERNLOGD  $0x96, Z9, Z12, Z4
+	MOVL        36(R11), R12
+	VPADDD      Z7, Z24, Z7
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        44(R11), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z30, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z10, Z3
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4544(AX), Z22
+	MOVL        R10, 32(R11)
+	VPADDD      Z22, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPADDD      Z26, Z25, Z24
+	MOVL        R13, 40(R11)
+	VPXORD.BCST 756(DX), Z8, Z25
+	MOVL        R14, 44(R11)
+	VPROLD      $0x05, Z0, Z28
+	MOVL        48(R11), R10
+	VMOVDQU32   4608(AX), Z30
+	MOVL        52(R11), R12
+	VPADDD      Z30, Z21, Z21
+	MOVL        56(R11), R13
+	VPADDD      Z29, Z24, Z24
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z6, Z29
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z20, Z27, Z20
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4672(AX), Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z17, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z24, Z4
+	MOVL        R10, 48(R11)
+	VPTERNLOGD  $0x96, Z11, Z14, Z6
+	MOVL        R12, 52(R11)
+	VPADDD      Z3, Z20, Z3
+	MOVL        R13, 56(R11)
+	VMOVDQU32   4736(AX), Z20
+	MOVL        R14, 60(R11)
+	VPADDD      Z20, Z15, Z15
+	MOVL        64(R11), R10
+	VPADDD      Z19, Z4, Z4
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z7, Z19
+	MOVL        72(R11), R13
+	VPADDD      Z28, Z3, Z3
+	MOVL        76(R11), R14
+	VPADDD      Z22, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z23, Z23
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 1012(DX), Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z23, Z23
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R12, 68(R11)
+	VPADDD      Z27, Z12, Z12
+	MOVL        R13, 72(R11)
+	VPADDD      Z6, Z23, Z6
+	MOVL        R14, 76(R11)
+	VPTERNLOGD  $0x96, Z10, Z16, Z0
+	MOVL        80(R11), R10
+	VPADDD      Z20, Z9, Z9
+	MOVL        84(R11), R12
+	VPADDD      Z19, Z6, Z6
+	MOVL        88(R11), R13
+	VPROLD      $0x05, Z3, Z19
+	MOVL        92(R11), R14
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z30, Z29, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z8, Z13, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z14, Z13
+	MOVL        R10, 80(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R12, 84(R11)
+	VPADDD      Z20, Z11, Z8
+	MOVL        R13, 88(R11)
+	VPADDD      Z19, Z0, Z0
+	MOVL        R14, 92(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        96(R11), R10
+	VPADDD      Z30, Z24, Z11
+	MOVL        100(R11), R12
+	VPADDD      Z27, Z16, Z14
+	MOVL        104(R11), R13
+	VPADDD      Z20, Z10, Z10
+	MOVL        108(R11), R14
+	VMOVDQU32   Z1, (SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z2, 64(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z21, 128(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z17, 192(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z15, 256(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z4, 320(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z5, 384(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z18, 448(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z12, 512(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z9, 576(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z6, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z7, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z23, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z13, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z8, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z0, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z3, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z11, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z14, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z10, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
 	SUBQ        $+4, DI
 	JNZ         rows
 	VZEROUPPER
@@ -19686,6 +33990,4892 @@ rows:
 	VMOVDQU32   Z10, 1216(SI)
 	ADDQ        $+1024, DX
 	ADDQ        $+1280, SI
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
+// func avx512HashAndFetch6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch6x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	MOVL        (DX), R10
+	XORL        (CX), R10
+	LEAQ        128(R9), R11
+	ADDL        128(CX), R10
+	MOVL        -128(R11), R12
+	MOVL        R10, (BX)
+	MOVL        -124(R11), R13
+	MOVL        256(DX), R10
+	MOVL        -120(R11), R14
+	XORL        (CX), R10
+	MOVL        -116(R11), R15
+	ADDL        128(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 128(BX)
+	MOVL        (R8)(R13*4), R13
+	MOVL        512(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        (CX), R10
+	MOVL        (R8)(R15*4), R15
+	ADDL        128(CX), R10
+	MOVL        R10, 256(BX)
+	MOVL        R12, -128(R11)
+	MOVL        768(DX), R10
+	MOVL        R13, -124(R11)
+	XORL        (CX), R10
+	MOVL        R14, -120(R11)
+	ADDL        128(CX), R10
+	MOVL        R15, -116(R11)
+	MOVL        R10, 384(BX)
+	MOVL        -112(R11), R10
+	VMOVDQU32   (AX), Z0
+	MOVL        -108(R11), R12
+	VPADDD.BCST (BX), Z0, Z1
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -100(R11), R14
+	VMOVDQU32   64(AX), Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z4
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 128(BX), Z0, Z7
+	MOVL        R12, -108(R11)
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R13, -104(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R14, -100(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        -96(R11), R10
+	VPADDD      Z10, Z1, Z1
+	MOVL        -92(R11), R12
+	VPADDD      Z3, Z9, Z9
+	MOVL        -88(R11), R13
+	VPADDD      Z8, Z1, Z1
+	MOVL        -84(R11), R14
+	VPROLD      $0x1e, Z7, Z8
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 256(BX), Z0, Z12
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z9, Z14
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R14, -84(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        -80(R11), R10
+	VPADDD      Z3, Z15, Z15
+	MOVL        -76(R11), R12
+	VMOVDQU32   320(AX), Z17
+	VPADDD      Z17, Z2, Z2
+	MOVL        -72(R11), R13
+	VPADDD      Z14, Z7, Z7
+	MOVL        -68(R11), R14
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 384(BX), Z0, Z0
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R13, -72(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R14, -68(R11)
+	VPROLD      $0x05, Z0, Z20
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	MOVL        -64(R11), R10
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -60(R11), R12
+	VPADDD      Z10, Z12, Z12
+	MOVL        -56(R11), R13
+	VPADDD      Z3, Z20, Z3
+	MOVL        -52(R11), R14
+	VPROLD      $0x05, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   384(AX), Z22
+	MOVL        R10, -64(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R12, -60(R11)
+	VPADDD      Z21, Z9, Z9
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        R14, -52(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z3, Z6
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z12, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R10, -48(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        R12, -44(R11)
+	VPADDD      Z6, Z0, Z0
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z1, Z6
+	MOVL        R14, -36(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        -32(R11), R10
+	VPADDD      Z23, Z15, Z15
+	MOVL        -28(R11), R12
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        -24(R11), R13
+	VMOVDQU32   448(AX), Z24
+	MOVL        -20(R11), R14
+	VPADDD      Z24, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z12, Z10
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z4, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R10, -32(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R13, -24(R11)
+	VPADDD      Z6, Z2, Z2
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z15, Z6
+	MOVL        -12(R11), R12
+	VPADDD      Z17, Z3, Z3
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z7, Z25
+	VPADDD      Z22, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z12, Z6
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z2, Z13
+	MOVL        R13, -8(R11)
+	VPADDD      Z9, Z8, Z8
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        4(R11), R12
+	VMOVDQU32   512(AX), Z26
+	VPADDD      Z26, Z11, Z11
+	MOVL        8(R11), R13
+	VPADDD      Z25, Z8, Z8
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z11, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z27
+	MOVL        R10, (R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R12, 4(R11)
+	VPADDD      Z13, Z1, Z1
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        R14, 12(R11)
+	VPADDD      Z24, Z14, Z13
+	VPADDD      Z25, Z0, Z0
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z8, Z22
+	MOVL        24(R11), R13
+	VPADDD      Z15, Z13, Z13
+	MOVL        28(R11), R14
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z16, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R12, 20(R11)
+	VPADDD      Z7, Z16, Z7
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R14, 28(R11)
+	VMOVDQU32   576(AX), Z28
+	MOVL        32(R11), R10
+	VPADDD      Z28, Z18, Z18
+	MOVL        36(R11), R12
+	VPADDD      Z22, Z7, Z7
+	MOVL        40(R11), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        44(R11), R14
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z13, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z19, Z3
+	VPADDD      Z25, Z2, Z2
+	MOVL        R10, 32(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        R12, 36(R11)
+	VPADDD      Z26, Z21, Z19
+	MOVL        R13, 40(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        R14, 44(R11)
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z7, Z24
+	MOVL        52(R11), R12
+	VPADDD      Z6, Z19, Z6
+	MOVL        56(R11), R13
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z6, Z6
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z8, Z5, Z5
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        R12, 52(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, 56(R11)
+	VMOVDQU32   640(AX), Z27
+	MOVL        R14, 60(R11)
+	VPADDD      Z27, Z20, Z20
+	MOVL        64(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        68(R11), R12
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        72(R11), R13
+	VPADDD      Z26, Z23, Z23
+	MOVL        76(R11), R14
+	VPADDD      Z1, Z20, Z1
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z23, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        R10, 64(R11)
+	VPADDD      Z28, Z10, Z10
+	MOVL        R12, 68(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        80(R11), R10
+	VPADDD      Z13, Z10, Z10
+	MOVL        84(R11), R12
+	VPROLD      $0x1e, Z3, Z13
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        88(R11), R13
+	VPADDD      Z27, Z4, Z4
+	MOVL        92(R11), R14
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, 84(R11)
+	VMOVDQU32   704(AX), Z26
+	MOVL        R13, 88(R11)
+	VPADDD      Z26, Z17, Z17
+	VPADDD      Z23, Z4, Z4
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        96(R11), R10
+	VPADDD      Z28, Z12, Z12
+	MOVL        100(R11), R12
+	VPADDD      Z2, Z17, Z2
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        R10, 96(R11)
+	VPADDD      Z25, Z3, Z3
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, 104(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        112(R11), R10
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        116(R11), R12
+	VPADDD      Z26, Z11, Z11
+	MOVL        120(R11), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z11, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z10, Z11
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   768(AX), Z28
+	MOVL        R10, 112(R11)
+	VPADDD      Z28, Z14, Z14
+	MOVL        R12, 116(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	MOVL        R14, 124(R11)
+	VPADDD      Z27, Z15, Z15
+	ADDQ        $+256, R11
+	VPADDD      Z1, Z14, Z1
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -120(R11), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        -116(R11), R14
+	VPADDD      Z23, Z1, Z1
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z16, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R10, -128(R11)
+	VPADDD      Z10, Z15, Z10
+	MOVL        R12, -124(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        R14, -116(R11)
+	VPADDD      Z28, Z18, Z18
+	MOVL        -112(R11), R10
+	VPADDD      Z24, Z10, Z10
+	MOVL        -108(R11), R12
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	VPROLD      $0x05, Z1, Z24
+	MOVL        -104(R11), R13
+	VPADDD      Z4, Z18, Z4
+	MOVL        -100(R11), R14
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   832(AX), Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z21, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z4, Z4
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	MOVL        R12, -108(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        R13, -104(R11)
+	VPADDD      Z2, Z21, Z2
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z5, Z21
+	VPROLD      $0x05, Z10, Z23
+	MOVL        -96(R11), R10
+	VPADDD      Z3, Z19, Z3
+	MOVL        -92(R11), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        -84(R11), R14
+	VPADDD      Z28, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        R10, -96(R11)
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        R12, -92(R11)
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	VPADDD      Z27, Z20, Z20
+	MOVL        R13, -88(R11)
+	VPADDD      Z23, Z6, Z6
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        -76(R11), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        -72(R11), R13
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   896(AX), Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z22, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	VPADDD      Z28, Z13, Z13
+	MOVL        R10, -80(R11)
+	VPADDD      Z1, Z22, Z1
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        R13, -72(R11)
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R14, -68(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        -64(R11), R10
+	VPADDD      Z23, Z1, Z1
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	MOVL        -56(R11), R13
+	VPADDD      Z27, Z7, Z7
+	MOVL        -52(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z23
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        R10, -64(R11)
+	VPADDD      Z26, Z17, Z17
+	MOVL        R12, -60(R11)
+	VPADDD      Z24, Z7, Z7
+	MOVL        R13, -56(R11)
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        -48(R11), R10
+	VPADDD      Z4, Z17, Z4
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -36(R11), R14
+	VMOVDQU32   960(AX), Z28
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z12, Z2
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        R12, -44(R11)
+	VPROLD      $0x05, Z7, Z23
+	MOVL        R13, -40(R11)
+	VPADDD      Z3, Z9, Z3
+	MOVL        R14, -36(R11)
+	MOVL        4(DX), R10
+	MOVL        -32(R11), R12
+	XORL        4(CX), R10
+	MOVL        -28(R11), R13
+	ADDL        132(CX), R10
+	MOVL        R10, 4(BX)
+	MOVL        -24(R11), R10
+	VPADDD      Z24, Z2, Z2
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z11, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R12, -32(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R13, -28(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        R10, -24(R11)
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	MOVL        R14, -20(R11)
+	VPADDD      Z28, Z14, Z14
+	VPADDD      Z23, Z6, Z6
+	MOVL        -16(R11), R12
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z2, Z23
+	MOVL        -8(R11), R14
+	VPADDD      Z5, Z14, Z5
+	MOVL        -4(R11), R15
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   1024(AX), Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z16, Z16
+	MOVL        (R8)(R15*4), R15
+	MOVL        260(DX), R10
+	MOVL        R12, -16(R11)
+	XORL        4(CX), R10
+	MOVL        R13, -12(R11)
+	ADDL        132(CX), R10
+	MOVL        R10, 132(BX)
+	MOVL        R14, -8(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R15, -4(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        (R11), R10
+	VPADDD      Z26, Z15, Z15
+	MOVL        4(R11), R12
+	VPADDD      Z1, Z16, Z1
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z18, Z15
+	VPADDD      Z25, Z0, Z0
+	MOVL        R10, (R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, 8(R11)
+	VPADDD      Z7, Z15, Z7
+	MOVL        R14, 12(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        16(R11), R12
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        20(R11), R13
+	VPADDD      Z27, Z21, Z21
+	MOVL        24(R11), R14
+	MOVL        516(DX), R10
+	MOVL        28(R11), R15
+	XORL        4(CX), R10
+	MOVL        (R8)(R12*4), R12
+	ADDL        132(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 260(BX)
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R12, 16(R11)
+	VPADDD      Z4, Z21, Z4
+	MOVL        R13, 20(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R14, 24(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R15, 28(R11)
+	VMOVDQU32   1088(AX), Z26
+	MOVL        32(R11), R10
+	VPADDD      Z26, Z19, Z19
+	MOVL        36(R11), R13
+	VPADDD      Z23, Z4, Z4
+	MOVL        40(R11), R14
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        44(R11), R12
+	VPADDD      Z28, Z8, Z8
+	VPADDD      Z2, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 32(R11)
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        R13, 36(R11)
+	VPADDD      Z27, Z20, Z8
+	MOVL        R14, 40(R11)
+	MOVL        772(DX), R10
+	MOVL        R12, 44(R11)
+	XORL        4(CX), R10
+	MOVL        48(R11), R12
+	ADDL        132(CX), R10
+	MOVL        52(R11), R13
+	MOVL        R10, 388(BX)
+	VPADDD      Z25, Z3, Z3
+	MOVL        56(R11), R10
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z4, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z22, Z22
+	MOVL        R12, 48(R11)
+	VPADDD      Z23, Z6, Z6
+	MOVL        R13, 52(R11)
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        R10, 56(R11)
+	VPROLD      $0x05, Z2, Z23
+	VPADDD      Z5, Z22, Z5
+	MOVL        R14, 60(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        68(R11), R12
+	VPADDD.BCST 4(BX), Z13, Z13
+	MOVL        72(R11), R13
+	VPADDD      Z24, Z5, Z5
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z13, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R10, 64(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        8(DX), R10
+	MOVL        R12, 68(R11)
+	XORL        8(CX), R10
+	MOVL        R13, 72(R11)
+	ADDL        136(CX), R10
+	MOVL        R14, 76(R11)
+	MOVL        R10, 8(BX)
+	MOVL        80(R11), R10
+	VPADDD      Z23, Z1, Z1
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        88(R11), R13
+	VPADDD      Z26, Z17, Z10
+	MOVL        92(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z10, Z7
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 132(BX), Z12, Z12
+	MOVL        R12, 84(R11)
+	VPADDD      Z24, Z7, Z7
+	MOVL        R13, 88(R11)
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        R14, 92(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        96(R11), R12
+	VPADDD      Z4, Z12, Z4
+	MOVL        100(R11), R13
+	VPROLD      $0x1e, Z6, Z12
+	MOVL        104(R11), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        108(R11), R15
+	VMOVDQU32   1152(AX), Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z11, Z11
+	MOVL        264(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        8(CX), R10
+	MOVL        (R8)(R14*4), R14
+	ADDL        136(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 136(BX)
+	MOVL        R12, 96(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        R14, 104(R11)
+	VPADDD      Z26, Z9, Z9
+	MOVL        R15, 108(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        116(R11), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        120(R11), R13
+	VPADDD      Z3, Z9, Z3
+	VPADDD      Z24, Z2, Z2
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0xca, Z19, Z13, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 260(BX), Z14, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R10, 112(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        R14, 124(R11)
+	VPADDD      Z27, Z16, Z16
+	ADDQ        $+256, R11
+	MOVL        520(DX), R10
+	XORL        8(CX), R10
+	MOVL        -128(R11), R12
+	ADDL        136(CX), R10
+	MOVL        -124(R11), R13
+	MOVL        R10, 264(BX)
+	MOVL        -120(R11), R10
+	VPADDD      Z23, Z6, Z6
+	MOVL        -116(R11), R14
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z16, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R12, -128(R11)
+	VMOVDQU32   1216(AX), Z26
+	MOVL        R13, -124(R11)
+	VPADDD      Z26, Z18, Z18
+	VPADDD      Z24, Z5, Z5
+	MOVL        R10, -120(R11)
+	VPTERNLOGD  $0xca, Z22, Z12, Z7
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 388(BX), Z15, Z15
+	MOVL        -112(R11), R12
+	VPADDD      Z1, Z18, Z1
+	MOVL        -108(R11), R13
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        -104(R11), R14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        -100(R11), R15
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z13, Z11, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z21, Z15
+	MOVL        (R8)(R15*4), R15
+	MOVL        776(DX), R10
+	XORL        8(CX), R10
+	MOVL        R12, -112(R11)
+	ADDL        136(CX), R10
+	MOVL        R13, -108(R11)
+	MOVL        R10, 392(BX)
+	MOVL        R14, -104(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R15, -100(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -92(R11), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z14, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z19, Z4
+	MOVL        R10, -96(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 8(BX), Z20, Z20
+	MOVL        R14, -84(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        -80(R11), R12
+	VPTERNLOGD  $0xca, Z12, Z16, Z6
+	MOVL        -76(R11), R13
+	VPADDD      Z27, Z8, Z8
+	MOVL        -72(R11), R14
+	VPADDD      Z2, Z20, Z2
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z5, Z20
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R13*4), R13
+	MOVL        12(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        12(CX), R10
+	MOVL        (R8)(R15*4), R15
+	ADDL        140(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 12(BX)
+	MOVL        R13, -76(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0x96, Z11, Z18, Z5
+	MOVL        R15, -68(R11)
+	VPADDD      Z26, Z22, Z8
+	MOVL        -64(R11), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z1, Z22
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -56(R11), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z14, Z21, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 136(BX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R12, -60(R11)
+	VPADDD      Z5, Z13, Z5
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z3, Z25
+	VMOVDQU32   1280(AX), Z27
+	MOVL        -48(R11), R12
+	VPADDD      Z27, Z17, Z17
+	MOVL        -44(R11), R13
+	MOVL        268(DX), R10
+	MOVL        -40(R11), R14
+	XORL        12(CX), R10
+	MOVL        -36(R11), R15
+	ADDL        140(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 140(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z19, Z7
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z26, Z10, Z10
+	MOVL        R12, -48(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        R13, -44(R11)
+	VPROLD      $0x1e, Z4, Z17
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R14, -40(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R15, -36(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z18, Z20, Z4
+	MOVL        -28(R11), R12
+	VPADDD.BCST 264(BX), Z12, Z10
+	MOVL        -24(R11), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z21, Z22, Z2
+	VPADDD      Z27, Z11, Z11
+	MOVL        R10, -32(R11)
+	MOVL        524(DX), R10
+	MOVL        R12, -28(R11)
+	XORL        12(CX), R10
+	MOVL        R13, -24(R11)
+	ADDL        140(CX), R10
+	MOVL        R14, -20(R11)
+	MOVL        R10, 268(BX)
+	MOVL        -16(R11), R10
+	VPADDD      Z24, Z7, Z7
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        -4(R11), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z11
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z25
+	VMOVDQU32   1344(AX), Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z4, Z4
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0x96, Z19, Z13, Z6
+	MOVL        R12, -12(R11)
+	VPADDD.BCST 392(BX), Z9, Z9
+	MOVL        R13, -8(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R11), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        4(R11), R13
+	VPADDD      Z3, Z9, Z3
+	MOVL        8(R11), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        12(R11), R15
+	VPTERNLOGD  $0x96, Z20, Z17, Z5
+	VPADDD      Z27, Z16, Z9
+	MOVL        (R8)(R12*4), R12
+	MOVL        780(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        12(CX), R10
+	MOVL        (R8)(R14*4), R14
+	ADDL        140(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 396(BX)
+	MOVL        R12, (R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R13, 4(R11)
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        R14, 8(R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R15, 12(R11)
+	VPADDD      Z6, Z9, Z6
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z0, Z9
+	VPTERNLOGD  $0x96, Z22, Z12, Z1
+	MOVL        20(R11), R12
+	VPADDD      Z26, Z18, Z18
+	MOVL        24(R11), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        28(R11), R14
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R10, 16(R11)
+	VPADDD.BCST 12(BX), Z21, Z21
+	MOVL        R12, 20(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R13, 24(R11)
+	VPTERNLOGD  $0x96, Z13, Z11, Z7
+	VPADDD      Z27, Z15, Z15
+	MOVL        R14, 28(R11)
+	VPADDD      Z1, Z21, Z1
+	MOVL        32(R11), R12
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        36(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        40(R11), R14
+	VPADDD      Z0, Z15, Z0
+	MOVL        44(R11), R15
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z14, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z19, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R15*4), R15
+	MOVL        16(DX), R10
+	MOVL        R12, 32(R11)
+	XORL        16(CX), R10
+	ADDL        144(CX), R10
+	MOVL        R13, 36(R11)
+	MOVL        R10, 16(BX)
+	MOVL        R14, 40(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R15, 44(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        48(R11), R10
+	VPADDD      Z7, Z15, Z7
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        56(R11), R13
+	VPTERNLOGD  $0x96, Z12, Z16, Z2
+	MOVL        60(R11), R14
+	VPADDD.BCST 140(BX), Z20, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z10, Z9, Z3
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	VPADDD      Z4, Z20, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R12, 52(R11)
+	VMOVDQU32   1408(AX), Z27
+	MOVL        R13, 56(R11)
+	VPADDD      Z27, Z22, Z22
+	MOVL        R14, 60(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        64(R11), R12
+	VPTERNLOGD  $0x96, Z11, Z18, Z6
+	MOVL        68(R11), R13
+	VPADDD      Z26, Z8, Z8
+	MOVL        72(R11), R14
+	VPADDD      Z2, Z22, Z2
+	MOVL        76(R11), R15
+	MOVL        272(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        16(CX), R10
+	ADDL        144(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 144(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z23
+	MOVL        R12, 64(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        R13, 68(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, 72(R11)
+	VPTERNLOGD  $0x96, Z14, Z21, Z5
+	MOVL        R15, 76(R11)
+	VPADDD.BCST 268(BX), Z13, Z8
+	MOVL        80(R11), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        84(R11), R13
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        88(R11), R14
+	VPROLD      $0x05, Z4, Z24
+	VPADDD      Z6, Z8, Z6
+	MOVL        92(R11), R12
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z16, Z19, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z17, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z9, Z15, Z0
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 84(R11)
+	VPADDD      Z5, Z17, Z5
+	MOVL        R14, 88(R11)
+	MOVL        528(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        16(CX), R10
+	MOVL        96(R11), R12
+	ADDL        144(CX), R10
+	MOVL        R10, 272(BX)
+	MOVL        100(R11), R10
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        108(R11), R14
+	VMOVDQU32   1472(AX), Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z18, Z20, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 396(BX), Z10, Z10
+	MOVL        R12, 96(R11)
+	VPADDD.BCST 128(DX), Z12, Z12
+	MOVL        R10, 100(R11)
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z6, Z28
+	VPADDD      Z0, Z10, Z0
+	MOVL        R14, 108(R11)
+	VPADDD      Z1, Z12, Z1
+	MOVL        112(R11), R12
+	VPTERNLOGD  $0x96, Z21, Z22, Z4
+	MOVL        116(R11), R13
+	VPADDD      Z27, Z11, Z10
+	MOVL        120(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        124(R11), R15
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R14*4), R14
+	MOVL        784(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        16(CX), R10
+	MOVL        R12, 112(R11)
+	ADDL        144(CX), R10
+	MOVL        R10, 400(BX)
+	MOVL        R13, 116(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R14, 120(R11)
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        R15, 124(R11)
+	VPADDD      Z26, Z14, Z14
+	ADDQ        $+256, R11
+	VPADDD      Z28, Z7, Z7
+	MOVL        -128(R11), R10
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        -124(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z13, Z2
+	MOVL        -120(R11), R13
+	VPADDD.BCST 384(DX), Z14, Z14
+	MOVL        -116(R11), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z28
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        R10, -128(R11)
+	VPADDD.BCST 16(BX), Z16, Z14
+	MOVL        R12, -124(R11)
+	VPADDD      Z11, Z4, Z4
+	MOVL        R13, -120(R11)
+	VPROLD      $0x05, Z7, Z11
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z3
+	MOVL        -112(R11), R12
+	VPADDD      Z2, Z14, Z2
+	MOVL        -108(R11), R13
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        -104(R11), R14
+	VPADDD      Z26, Z18, Z14
+	MOVL        -100(R11), R15
+	VPADDD      Z25, Z3, Z3
+	MOVL        20(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        20(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        148(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 20(BX)
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z28, Z2, Z2
+	MOVL        R12, -112(R11)
+	VPTERNLOGD  $0x96, Z22, Z24, Z5
+	MOVL        R13, -108(R11)
+	VPADDD.BCST 640(DX), Z14, Z14
+	MOVL        R14, -104(R11)
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        R15, -100(R11)
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        -96(R11), R10
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -92(R11), R12
+	VPADDD      Z6, Z14, Z6
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z12, Z1
+	MOVL        -84(R11), R14
+	VPADDD.BCST 144(BX), Z21, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z11, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z14, Z5
+	MOVL        R10, -96(R11)
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        R12, -92(R11)
+	VPADDD      Z26, Z15, Z15
+	MOVL        R13, -88(R11)
+	VMOVDQU32   1536(AX), Z26
+	MOVL        R14, -84(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        276(DX), R10
+	MOVL        -80(R11), R12
+	XORL        20(CX), R10
+	MOVL        -76(R11), R13
+	ADDL        148(CX), R10
+	MOVL        -72(R11), R14
+	MOVL        R10, 148(BX)
+	MOVL        -68(R11), R10
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z23, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 896(DX), Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R12, -80(R11)
+	VPROLD      $0x05, Z6, Z25
+	MOVL        R13, -76(R11)
+	VPADDD      Z0, Z15, Z0
+	VPADDD      Z21, Z1, Z1
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z4
+	MOVL        R10, -68(R11)
+	VPADDD.BCST 272(BX), Z20, Z15
+	MOVL        -64(R11), R12
+	VPADDD      Z11, Z0, Z0
+	MOVL        -60(R11), R13
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -56(R11), R14
+	VPROLD      $0x05, Z5, Z20
+	MOVL        -52(R11), R15
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z12, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z22, Z21
+	MOVL        (R8)(R15*4), R15
+	MOVL        532(DX), R10
+	XORL        20(CX), R10
+	MOVL        R12, -64(R11)
+	ADDL        148(CX), R10
+	MOVL        R13, -60(R11)
+	MOVL        R10, 276(BX)
+	MOVL        R14, -56(R11)
+	VPADDD      Z25, Z7, Z7
+	MOVL        R15, -52(R11)
+	VPTERNLOGD  $0x96, Z10, Z16, Z3
+	MOVL        -48(R11), R10
+	VPROLD      $0x05, Z1, Z22
+	MOVL        -44(R11), R12
+	VPADDD      Z4, Z21, Z4
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        -36(R11), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1600(AX), Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z13, Z13
+	VPADDD      Z20, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z14, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 400(BX), Z8, Z8
+	MOVL        R10, -48(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        R12, -44(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z7, Z20
+	MOVL        R14, -36(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        -32(R11), R12
+	VPADDD      Z22, Z2, Z2
+	MOVL        -28(R11), R13
+	VPTERNLOGD  $0x96, Z9, Z19, Z5
+	MOVL        -24(R11), R14
+	VPADDD      Z26, Z17, Z8
+	MOVL        -20(R11), R15
+	MOVL        788(DX), R10
+	XORL        20(CX), R10
+	MOVL        (R8)(R12*4), R12
+	ADDL        148(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 404(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R15*4), R15
+	MOVL        56(DX), R10
+	MOVL        R12, -32(R11)
+	XORL        56(CX), R10
+	MOVL        R13, -28(R11)
+	MOVL        R10, 56(BX)
+	MOVL        R14, -24(R11)
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        R15, -20(R11)
+	VPROLD      $0x05, Z4, Z22
+	MOVL        -16(R11), R10
+	VPADDD      Z6, Z8, Z6
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z11, Z1
+	MOVL        -8(R11), R13
+	VPADDD      Z27, Z24, Z24
+	MOVL        -4(R11), R14
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z16, Z15, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z24
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R12, -12(R11)
+	VPADDD.BCST 20(BX), Z12, Z12
+	MOVL        R13, -8(R11)
+	VPADDD      Z22, Z5, Z5
+	VPTERNLOGD  $0x96, Z14, Z21, Z7
+	MOVL        R14, -4(R11)
+	VPADDD      Z26, Z10, Z10
+	MOVL        (R11), R12
+	VPADDD      Z1, Z12, Z1
+	MOVL        4(R11), R13
+	MOVL        312(DX), R10
+	MOVL        8(R11), R14
+	XORL        56(CX), R10
+	MOVL        12(R11), R15
+	MOVL        R10, 184(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z20, Z1, Z1
+	MOVL        R12, (R11)
+	VPTERNLOGD  $0x96, Z19, Z13, Z4
+	VPADDD      Z27, Z23, Z10
+	MOVL        R13, 4(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 8(R11)
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        R15, 12(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        16(R11), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        20(R11), R13
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        24(R11), R14
+	VPTERNLOGD  $0x96, Z11, Z17, Z2
+	MOVL        28(R11), R15
+	VPADDD.BCST 148(BX), Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z22
+	VPADDD      Z4, Z9, Z4
+	MOVL        (R8)(R15*4), R15
+	MOVL        568(DX), R10
+	MOVL        R12, 16(R11)
+	XORL        56(CX), R10
+	MOVL        R13, 20(R11)
+	MOVL        R10, 312(BX)
+	MOVL        R14, 24(R11)
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        R15, 28(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        32(R11), R10
+	VMOVDQU32   1664(AX), Z26
+	MOVL        36(R11), R12
+	VPADDD      Z26, Z18, Z18
+	MOVL        40(R11), R13
+	VPADDD      Z23, Z4, Z4
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0x96, Z21, Z24, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z16, Z16
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z16, Z3
+	MOVL        R10, 32(R11)
+	VPADDD      Z22, Z2, Z2
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0x96, Z13, Z12, Z5
+	MOVL        R13, 40(R11)
+	VPADDD.BCST 276(BX), Z14, Z14
+	MOVL        R14, 44(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        48(R11), R12
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        52(R11), R13
+	VPROLD      $0x05, Z4, Z22
+	MOVL        56(R11), R14
+	VPADDD      Z6, Z14, Z6
+	MOVL        824(DX), R10
+	MOVL        60(R11), R15
+	XORL        56(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 440(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        (R8)(R14*4), R14
+	MOVL        24(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        24(CX), R10
+	MOVL        R12, 48(R11)
+	ADDL        152(CX), R10
+	MOVL        R13, 52(R11)
+	MOVL        R10, 24(BX)
+	MOVL        R14, 56(R11)
+	VPTERNLOGD  $0x96, Z17, Z20, Z1
+	MOVL        R15, 60(R11)
+	VPADDD      Z26, Z19, Z19
+	MOVL        64(R11), R10
+	VPADDD      Z23, Z6, Z6
+	VPTERNLOGD  $0x96, Z8, Z10, Z0
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z2, Z23
+	MOVL        72(R11), R13
+	VPADDD      Z5, Z19, Z5
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z7, Z19
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   1728(AX), Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z5, Z5
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z7
+	MOVL        R12, 68(R11)
+	VPADDD.BCST 404(BX), Z15, Z15
+	MOVL        R13, 72(R11)
+	VPADDD.BCST 56(BX), Z11, Z11
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        80(R11), R12
+	VPADDD      Z0, Z15, Z0
+	MOVL        84(R11), R13
+	VPADDD      Z1, Z11, Z1
+	MOVL        88(R11), R14
+	MOVL        280(DX), R10
+	MOVL        92(R11), R15
+	XORL        24(CX), R10
+	MOVL        (R8)(R12*4), R12
+	ADDL        152(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 152(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z12, Z18, Z4
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z26, Z21, Z11
+	MOVL        R12, 80(R11)
+	VPADDD      Z25, Z0, Z0
+	VPADDD      Z23, Z1, Z1
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R14, 88(R11)
+	VPADDD      Z7, Z11, Z7
+	MOVL        R15, 92(R11)
+	VPROLD      $0x1e, Z3, Z11
+	MOVL        96(R11), R10
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        100(R11), R14
+	VPADDD      Z27, Z13, Z13
+	MOVL        104(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        108(R11), R13
+	VPTERNLOGD  $0x96, Z10, Z14, Z3
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z20, Z16, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 184(BX), Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z23
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R10, 96(R11)
+	VPADDD      Z4, Z13, Z4
+	MOVL        R14, 100(R11)
+	MOVL        536(DX), R10
+	MOVL        R12, 104(R11)
+	XORL        24(CX), R10
+	MOVL        R13, 108(R11)
+	ADDL        152(CX), R10
+	MOVL        112(R11), R12
+	MOVL        R10, 280(BX)
+	MOVL        116(R11), R10
+	VPTERNLOGD  $0x96, Z9, Z19, Z6
+	MOVL        120(R11), R13
+	VPADDD      Z26, Z8, Z8
+	MOVL        124(R11), R14
+	VMOVDQU32   1792(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z17, Z17
+	VPADDD      Z15, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 132(DX), Z17, Z8
+	MOVL        R12, 112(R11)
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        R10, 116(R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R13, 120(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 124(R11)
+	VPADDD      Z2, Z8, Z2
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z18, Z22, Z5
+	MOVL        -128(R11), R12
+	VPADDD.BCST 312(BX), Z24, Z8
+	MOVL        -124(R11), R13
+	VPROLD      $0x1e, Z0, Z24
+	VPADDD      Z28, Z2, Z2
+	MOVL        -120(R11), R14
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -116(R11), R15
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        792(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        24(CX), R10
+	MOVL        (R8)(R14*4), R14
+	ADDL        152(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 408(BX)
+	MOVL        R12, -128(R11)
+	VPTERNLOGD  $0x96, Z14, Z11, Z0
+	MOVL        R13, -124(R11)
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        R14, -120(R11)
+	VPADDD      Z13, Z12, Z12
+	MOVL        R15, -116(R11)
+	VPADDD      Z15, Z6, Z6
+	VPROLD      $0x05, Z3, Z15
+	MOVL        -112(R11), R10
+	VPTERNLOGD  $0x96, Z16, Z21, Z1
+	MOVL        -108(R11), R12
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        -100(R11), R14
+	VPADDD      Z27, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z19, Z23, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 440(BX), Z10, Z10
+	MOVL        R10, -112(R11)
+	VPADDD.BCST 24(BX), Z20, Z12
+	MOVL        R12, -108(R11)
+	VPADDD      Z25, Z5, Z5
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R13, -104(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R14, -100(R11)
+	VPADDD      Z1, Z12, Z1
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        -92(R11), R12
+	VPADDD      Z13, Z9, Z9
+	MOVL        -88(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        -84(R11), R14
+	VPADDD      Z27, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z17, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 644(DX), Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z15
+	VPROLD      $0x05, Z5, Z25
+	MOVL        R10, -96(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R12, -92(R11)
+	VPTERNLOGD  $0x96, Z11, Z24, Z3
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0x96, Z21, Z8, Z2
+	MOVL        R14, -84(R11)
+	VPADDD.BCST 152(BX), Z18, Z9
+	MOVL        -80(R11), R10
+	VPADDD      Z20, Z7, Z7
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z0, Z18
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        -68(R11), R14
+	VPADDD      Z4, Z9, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z14, Z13
+	VMOVDQU32   1856(AX), Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z4, Z4
+	MOVL        R10, -80(R11)
+	VPTERNLOGD  $0x96, Z23, Z26, Z6
+	MOVL        R12, -76(R11)
+	VPADDD.BCST 900(DX), Z13, Z13
+	MOVL        R13, -72(R11)
+	VPADDD      Z2, Z16, Z2
+	MOVL        R14, -68(R11)
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        -64(R11), R10
+	VPROLD      $0x05, Z7, Z25
+	MOVL        -60(R11), R12
+	VPADDD      Z3, Z13, Z3
+	MOVL        -56(R11), R13
+	VPADDD      Z20, Z2, Z2
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0x96, Z17, Z10, Z5
+	VPADDD.BCST 280(BX), Z19, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z18, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z13, Z6
+	MOVL        R10, -64(R11)
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        R12, -60(R11)
+	VPTERNLOGD  $0x96, Z8, Z15, Z1
+	MOVL        R13, -56(R11)
+	VPADDD      Z14, Z22, Z20
+	MOVL        R14, -52(R11)
+	VPADDD      Z25, Z6, Z6
+	MOVL        -48(R11), R12
+	VPTERNLOGD  $0x96, Z24, Z12, Z0
+	MOVL        60(DX), R10
+	MOVL        -44(R11), R13
+	XORL        60(CX), R10
+	MOVL        -40(R11), R14
+	MOVL        R10, 60(BX)
+	MOVL        -36(R11), R10
+	VPROLD      $0x05, Z2, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1920(AX), Z27
+	MOVL        R12, -48(R11)
+	VPADDD      Z27, Z21, Z21
+	MOVL        R13, -44(R11)
+	VPADDD      Z19, Z5, Z5
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0x96, Z26, Z9, Z7
+	VPADDD.BCST 408(BX), Z11, Z11
+	MOVL        R10, -36(R11)
+	VPADDD.BCST 136(DX), Z21, Z19
+	MOVL        -32(R11), R10
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        -28(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -24(R11), R13
+	VPADDD      Z0, Z11, Z0
+	MOVL        -20(R11), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z23, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        R10, -32(R11)
+	MOVL        316(DX), R10
+	XORL        60(CX), R10
+	MOVL        R12, -28(R11)
+	MOVL        R10, 188(BX)
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z5, Z19
+	MOVL        R14, -20(R11)
+	VPADDD      Z7, Z11, Z7
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z3, Z11
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        -8(R11), R13
+	VPADDD      Z27, Z17, Z17
+	MOVL        -4(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z13, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z15, Z18, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 392(DX), Z17, Z17
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, -12(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0x96, Z9, Z20, Z6
+	MOVL        R14, -4(R11)
+	VPADDD      Z14, Z24, Z14
+	MOVL        (R11), R12
+	VMOVDQU32   1984(AX), Z17
+	MOVL        4(R11), R13
+	VPADDD      Z17, Z8, Z8
+	MOVL        8(R11), R14
+	VPADDD      Z19, Z4, Z4
+	MOVL        12(R11), R15
+	MOVL        572(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        60(CX), R10
+	MOVL        R10, 316(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 140(DX), Z8, Z8
+	MOVL        R12, (R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R13, 4(R11)
+	VPADDD      Z27, Z26, Z24
+	MOVL        R14, 8(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R15, 12(R11)
+	VPADDD      Z2, Z8, Z2
+	MOVL        16(R11), R10
+	VPTERNLOGD  $0x96, Z16, Z21, Z5
+	MOVL        20(R11), R14
+	VPADDD.BCST 648(DX), Z24, Z8
+	MOVL        24(R11), R12
+	VPROLD      $0x1e, Z0, Z24
+	VPADDD      Z28, Z2, Z2
+	MOVL        28(R11), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z13, Z11, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        R10, 16(R11)
+	VPADDD      Z19, Z6, Z6
+	MOVL        R14, 20(R11)
+	MOVL        828(DX), R10
+	MOVL        R12, 24(R11)
+	XORL        60(CX), R10
+	MOVL        R13, 28(R11)
+	MOVL        R10, 444(BX)
+	MOVL        32(R11), R12
+	VPROLD      $0x05, Z3, Z19
+	MOVL        28(DX), R10
+	MOVL        36(R11), R13
+	XORL        28(CX), R10
+	MOVL        40(R11), R14
+	ADDL        156(CX), R10
+	MOVL        44(R11), R15
+	MOVL        R10, 28(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z18, Z22, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 396(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z27, Z12, Z12
+	MOVL        R12, 32(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R13, 36(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R14, 40(R11)
+	VPTERNLOGD  $0x96, Z20, Z23, Z7
+	VPADDD.BCST 904(DX), Z12, Z10
+	MOVL        R15, 44(R11)
+	VMOVDQU32   2048(AX), Z12
+	MOVL        48(R11), R10
+	VPADDD      Z12, Z15, Z15
+	MOVL        52(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z6, Z25
+	MOVL        60(R11), R14
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 60(BX), Z15, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z0, Z0
+	MOVL        R10, 48(R11)
+	VPADDD      Z1, Z10, Z1
+	MOVL        284(DX), R10
+	MOVL        R12, 52(R11)
+	XORL        28(CX), R10
+	MOVL        R13, 56(R11)
+	ADDL        156(CX), R10
+	MOVL        R14, 60(R11)
+	MOVL        R10, 156(BX)
+	MOVL        64(R11), R10
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        68(R11), R12
+	VPADDD.BCST 652(DX), Z9, Z9
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        76(R11), R14
+	VPADDD      Z27, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z9, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z11, Z24, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z16, Z16
+	MOVL        R10, 64(R11)
+	VPADDD      Z25, Z7, Z7
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, 72(R11)
+	VPTERNLOGD  $0x96, Z22, Z8, Z2
+	MOVL        R14, 76(R11)
+	VPADDD.BCST 188(BX), Z16, Z16
+	MOVL        80(R11), R12
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        84(R11), R13
+	VPADDD      Z17, Z13, Z13
+	MOVL        88(R11), R14
+	VPROLD      $0x05, Z1, Z17
+	MOVL        92(R11), R15
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        540(DX), R10
+	XORL        28(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        156(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 284(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z23, Z26, Z6
+	MOVL        R12, 80(R11)
+	VPADDD.BCST 908(DX), Z13, Z13
+	MOVL        R13, 84(R11)
+	VMOVDQU32   2112(AX), Z16
+	MOVL        R14, 88(R11)
+	VPADDD      Z16, Z18, Z18
+	MOVL        R15, 92(R11)
+	VPADDD      Z19, Z4, Z4
+	MOVL        96(R11), R10
+	VPROLD      $0x05, Z7, Z19
+	MOVL        100(R11), R14
+	VPADDD      Z3, Z13, Z3
+	MOVL        104(R11), R12
+	VPADDD.BCST 144(DX), Z18, Z13
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        108(R11), R13
+	VPADDD      Z12, Z20, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z13, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z14, Z15, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 316(BX), Z20, Z13
+	MOVL        R10, 96(R11)
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        R14, 100(R11)
+	MOVL        32(DX), R10
+	MOVL        R12, 104(R11)
+	XORL        32(CX), R10
+	MOVL        R13, 108(R11)
+	ADDL        160(CX), R10
+	MOVL        112(R11), R12
+	MOVL        R10, 32(BX)
+	VPADDD      Z17, Z2, Z2
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z4, Z17
+	MOVL        120(R11), R14
+	VPADDD      Z6, Z13, Z6
+	MOVL        124(R11), R15
+	MOVL        796(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        28(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        156(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 412(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z24, Z10, Z0
+	MOVL        R12, 112(R11)
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        R13, 116(R11)
+	VPADDD      Z16, Z21, Z21
+	MOVL        R14, 120(R11)
+	VPADDD      Z19, Z6, Z6
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R15, 124(R11)
+	VPTERNLOGD  $0x96, Z8, Z9, Z1
+	ADDQ        $+256, R11
+	VPADDD.BCST 400(DX), Z21, Z21
+	MOVL        -128(R11), R12
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        -124(R11), R13
+	VPADDD      Z12, Z11, Z11
+	MOVL        -120(R11), R14
+	VPROLD      $0x05, Z2, Z12
+	MOVL        -116(R11), R15
+	VPADDD      Z5, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 444(BX), Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 28(BX), Z22, Z21
+	MOVL        (R8)(R15*4), R15
+	MOVL        288(DX), R10
+	XORL        32(CX), R10
+	MOVL        R12, -128(R11)
+	ADDL        160(CX), R10
+	MOVL        R13, -124(R11)
+	MOVL        R10, 160(BX)
+	MOVL        R14, -120(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R15, -116(R11)
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -112(R11), R10
+	VPADDD      Z0, Z11, Z0
+	MOVL        -108(R11), R12
+	VPADDD      Z1, Z21, Z1
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z4, Z11
+	MOVL        -100(R11), R14
+	VPADDD      Z16, Z23, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z1, Z1
+	VPTERNLOGD  $0x96, Z15, Z18, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 656(DX), Z21, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z19
+	MOVL        R10, -112(R11)
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R12, -108(R11)
+	VPROLD      $0x05, Z5, Z22
+	MOVL        R13, -104(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        R14, -100(R11)
+	VPTERNLOGD  $0x96, Z10, Z20, Z3
+	MOVL        -96(R11), R12
+	VPTERNLOGD  $0xe8, Z9, Z13, Z2
+	MOVL        -92(R11), R13
+	VPADDD.BCST 156(BX), Z14, Z12
+	MOVL        -88(R11), R14
+	MOVL        544(DX), R10
+	XORL        32(CX), R10
+	MOVL        -84(R11), R15
+	ADDL        160(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 288(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z14
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z1, Z17
+	MOVL        R12, -96(R11)
+	VPADDD      Z4, Z12, Z4
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z6, Z12
+	MOVL        R14, -88(R11)
+	VPADDD      Z16, Z24, Z16
+	MOVL        R15, -84(R11)
+	VMOVDQU32   2176(AX), Z23
+	MOVL        -80(R11), R10
+	VPADDD      Z23, Z8, Z8
+	VPADDD      Z22, Z4, Z4
+	MOVL        -76(R11), R13
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        -72(R11), R14
+	VPADDD.BCST 912(DX), Z16, Z16
+	MOVL        -68(R11), R12
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z16, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z2, Z2
+	MOVL        R10, -80(R11)
+	VPTERNLOGD  $0xe8, Z18, Z11, Z5
+	MOVL        R13, -76(R11)
+	VPADDD.BCST 284(BX), Z26, Z16
+	MOVL        R14, -72(R11)
+	MOVL        800(DX), R10
+	XORL        32(CX), R10
+	MOVL        R12, -68(R11)
+	ADDL        160(CX), R10
+	MOVL        -64(R11), R12
+	MOVL        R10, 416(BX)
+	MOVL        -60(R11), R13
+	VPADDD      Z14, Z3, Z3
+	MOVL        -56(R11), R14
+	MOVL        64(DX), R10
+	MOVL        -52(R11), R15
+	XORL        64(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 64(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z6, Z16, Z6
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z0, Z16
+	VPTERNLOGD  $0xe8, Z13, Z21, Z1
+	MOVL        R13, -60(R11)
+	VPADDD      Z23, Z15, Z15
+	MOVL        R14, -56(R11)
+	VPADDD      Z22, Z6, Z6
+	MOVL        R15, -52(R11)
+	VPTERNLOGD  $0x96, Z20, Z19, Z0
+	MOVL        -48(R11), R10
+	VPROLD      $0x05, Z2, Z22
+	MOVL        -44(R11), R12
+	VPADDD      Z5, Z15, Z5
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        -36(R11), R14
+	VPROLD      $0x05, Z3, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 32(BX), Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z25, Z12, Z7
+	VPADDD.BCST 412(BX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        R10, -48(R11)
+	MOVL        320(DX), R10
+	MOVL        R12, -44(R11)
+	XORL        64(CX), R10
+	MOVL        R13, -40(R11)
+	MOVL        R10, 192(BX)
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -28(R11), R12
+	VPADDD      Z0, Z10, Z0
+	MOVL        -24(R11), R13
+	VPADDD      Z22, Z1, Z1
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0xe8, Z11, Z8, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z27, Z10
+	VPADDD      Z24, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z10, Z7
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z3, Z10
+	MOVL        R12, -28(R11)
+	VPTERNLOGD  $0xe8, Z21, Z14, Z2
+	MOVL        R13, -24(R11)
+	VPADDD.BCST 160(BX), Z18, Z18
+	MOVL        R14, -20(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        -16(R11), R12
+	VPTERNLOGD  $0xe8, Z19, Z16, Z3
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z1, Z17
+	MOVL        -8(R11), R14
+	VPADDD      Z4, Z18, Z4
+	MOVL        576(DX), R10
+	MOVL        -4(R11), R15
+	XORL        64(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 320(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R15*4), R15
+	VMOVDQU32   2240(AX), Z27
+	MOVL        R12, -16(R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R13, -12(R11)
+	VPADDD      Z24, Z4, Z4
+	MOVL        R14, -8(R11)
+	VPTERNLOGD  $0xe8, Z12, Z15, Z6
+	MOVL        R15, -4(R11)
+	VPADDD      Z23, Z20, Z20
+	MOVL        (R11), R10
+	VPADDD      Z2, Z13, Z2
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        4(R11), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        8(R11), R14
+	VPADDD      Z3, Z20, Z3
+	MOVL        12(R11), R12
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z8, Z9, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 288(BX), Z25, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z4, Z24
+	MOVL        R13, 4(R11)
+	VPADDD      Z6, Z17, Z6
+	MOVL        R14, 8(R11)
+	MOVL        832(DX), R10
+	XORL        64(CX), R10
+	MOVL        R12, 12(R11)
+	MOVL        R10, 448(BX)
+	MOVL        16(R11), R12
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        20(R11), R13
+	MOVL        36(DX), R10
+	MOVL        24(R11), R14
+	XORL        36(CX), R10
+	MOVL        28(R11), R15
+	ADDL        164(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 36(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z14, Z22, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z11, Z11
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z23, Z6, Z6
+	MOVL        R12, 16(R11)
+	VPTERNLOGD  $0xe8, Z16, Z10, Z0
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 20(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        R14, 24(R11)
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        R15, 28(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        32(R11), R10
+	VMOVDQU32   2304(AX), Z26
+	MOVL        36(R11), R14
+	VPADDD      Z26, Z21, Z21
+	MOVL        40(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        44(R11), R13
+	VPTERNLOGD  $0xe8, Z15, Z18, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 416(BX), Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 64(BX), Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z24
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z19, Z0
+	MOVL        R10, 32(R11)
+	VPADDD      Z1, Z21, Z1
+	MOVL        R14, 36(R11)
+	MOVL        292(DX), R10
+	MOVL        R12, 40(R11)
+	XORL        36(CX), R10
+	MOVL        R13, 44(R11)
+	ADDL        164(CX), R10
+	MOVL        48(R11), R12
+	MOVL        R10, 164(BX)
+	MOVL        52(R11), R10
+	VPTERNLOGD  $0xe8, Z9, Z13, Z4
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z12, Z12
+	MOVL        60(R11), R14
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z1, Z1
+	VPROLD      $0x05, Z5, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z12, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        R12, 48(R11)
+	VPADDD      Z26, Z8, Z8
+	MOVL        R10, 52(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0xe8, Z10, Z17, Z3
+	MOVL        R14, 60(R11)
+	VPTERNLOGD  $0xe8, Z22, Z20, Z2
+	MOVL        64(R11), R12
+	VPADDD.BCST 192(BX), Z8, Z8
+	MOVL        68(R11), R13
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        72(R11), R14
+	VPROLD      $0x05, Z0, Z25
+	VPROLD      $0x05, Z1, Z28
+	MOVL        76(R11), R15
+	VPADDD      Z4, Z8, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        548(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        36(CX), R10
+	MOVL        (R8)(R14*4), R14
+	ADDL        164(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 292(BX)
+	MOVL        R12, 64(R11)
+	VPTERNLOGD  $0xe8, Z18, Z11, Z6
+	MOVL        R13, 68(R11)
+	VPADDD      Z27, Z16, Z8
+	MOVL        R14, 72(R11)
+	VMOVDQU32   2368(AX), Z16
+	MOVL        R15, 76(R11)
+	VPADDD      Z16, Z14, Z14
+	MOVL        80(R11), R10
+	VPADDD      Z19, Z4, Z4
+	VPROLD      $0x05, Z7, Z19
+	MOVL        84(R11), R12
+	VPADDD      Z3, Z8, Z3
+	MOVL        88(R11), R13
+	VPADDD.BCST 148(DX), Z14, Z8
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z13, Z24, Z5
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 320(BX), Z15, Z8
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        R13, 88(R11)
+	VPADDD      Z28, Z2, Z2
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R14, 92(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        96(R11), R12
+	MOVL        804(DX), R10
+	MOVL        100(R11), R13
+	XORL        36(CX), R10
+	MOVL        104(R11), R14
+	ADDL        164(CX), R10
+	MOVL        108(R11), R15
+	MOVL        R10, 420(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        (R8)(R13*4), R13
+	MOVL        68(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        68(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 68(BX)
+	MOVL        R12, 96(R11)
+	VPROLD      $0x1e, Z1, Z8
+	VPADDD      Z16, Z9, Z9
+	MOVL        R13, 100(R11)
+	VPADDD      Z19, Z6, Z6
+	MOVL        R14, 104(R11)
+	VPROLD      $0x05, Z3, Z19
+	MOVL        R15, 108(R11)
+	VPTERNLOGD  $0xe8, Z20, Z21, Z1
+	MOVL        112(R11), R10
+	VPADDD.BCST 404(DX), Z9, Z9
+	MOVL        116(R11), R12
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        120(R11), R13
+	VPADDD      Z26, Z10, Z10
+	MOVL        124(R11), R14
+	VPROLD      $0x05, Z2, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z9, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z11, Z23, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 448(BX), Z10, Z9
+	VPADDD.BCST 36(BX), Z22, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        R10, 112(R11)
+	VPROLD      $0x05, Z6, Z22
+	MOVL        R12, 116(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        R13, 120(R11)
+	VPADDD      Z1, Z10, Z1
+	MOVL        R14, 124(R11)
+	MOVL        324(DX), R10
+	ADDQ        $+256, R11
+	XORL        68(CX), R10
+	MOVL        -128(R11), R12
+	MOVL        R10, 196(BX)
+	MOVL        -124(R11), R10
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        -120(R11), R13
+	VPADDD      Z16, Z18, Z10
+	VPADDD      Z19, Z0, Z0
+	MOVL        -116(R11), R14
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z24, Z14, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 660(DX), Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R12, -128(R11)
+	VPROLD      $0x05, Z5, Z25
+	MOVL        R10, -124(R11)
+	VPADDD      Z7, Z10, Z7
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xe8, Z12, Z15, Z3
+	MOVL        R14, -116(R11)
+	MOVL        72(DX), R10
+	MOVL        -112(R11), R12
+	XORL        72(CX), R10
+	MOVL        R10, 72(BX)
+	MOVL        -108(R11), R13
+	VPTERNLOGD  $0xe8, Z21, Z8, Z2
+	MOVL        -104(R11), R14
+	VPADDD.BCST 164(BX), Z13, Z10
+	MOVL        -100(R11), R15
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z10, Z4
+	MOVL        (R8)(R15*4), R15
+	MOVL        580(DX), R10
+	MOVL        R12, -112(R11)
+	XORL        68(CX), R10
+	MOVL        R13, -108(R11)
+	MOVL        R10, 324(BX)
+	MOVL        R14, -104(R11)
+	VPROLD      $0x1e, Z6, Z10
+	VPADDD      Z16, Z17, Z16
+	MOVL        R15, -100(R11)
+	VMOVDQU32   2432(AX), Z17
+	MOVL        -96(R11), R10
+	VPADDD      Z17, Z20, Z20
+	MOVL        -92(R11), R12
+	VPADDD      Z25, Z4, Z4
+	MOVL        -88(R11), R13
+	VPTERNLOGD  $0xe8, Z23, Z27, Z6
+	MOVL        -84(R11), R14
+	VPADDD.BCST 916(DX), Z16, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z20, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z16, Z3
+	MOVL        R10, -96(R11)
+	VPADDD      Z22, Z2, Z2
+	MOVL        328(DX), R10
+	MOVL        R12, -92(R11)
+	XORL        72(CX), R10
+	MOVL        R13, -88(R11)
+	MOVL        R10, 200(BX)
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xe8, Z14, Z9, Z5
+	MOVL        -80(R11), R12
+	VPADDD.BCST 292(BX), Z11, Z11
+	MOVL        -76(R11), R13
+	VPADDD      Z13, Z3, Z3
+	MOVL        -72(R11), R14
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        -68(R11), R15
+	VPROLD      $0x05, Z4, Z16
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R13*4), R13
+	MOVL        836(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        68(CX), R10
+	MOVL        R10, 452(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0xe8, Z8, Z19, Z1
+	MOVL        R13, -76(R11)
+	VPADDD      Z17, Z24, Z22
+	MOVL        R14, -72(R11)
+	VPADDD      Z25, Z6, Z6
+	MOVL        R15, -68(R11)
+	VPTERNLOGD  $0xe8, Z15, Z18, Z0
+	MOVL        -64(R11), R12
+	MOVL        76(DX), R10
+	MOVL        -60(R11), R13
+	XORL        76(CX), R10
+	MOVL        -56(R11), R14
+	MOVL        R10, 76(BX)
+	MOVL        -52(R11), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z22, Z5
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   2496(AX), Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z21, Z21
+	MOVL        R12, -64(R11)
+	VPADDD      Z16, Z5, Z5
+	MOVL        R13, -60(R11)
+	MOVL        584(DX), R12
+	MOVL        R14, -56(R11)
+	XORL        72(CX), R12
+	MOVL        R10, -52(R11)
+	MOVL        R12, 328(BX)
+	MOVL        -48(R11), R10
+	VPTERNLOGD  $0xe8, Z27, Z10, Z7
+	MOVL        -44(R11), R13
+	VPADDD.BCST 420(BX), Z12, Z12
+	MOVL        -40(R11), R14
+	VPADDD.BCST 68(BX), Z21, Z16
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        -36(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z12, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z9, Z20, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z23, Z12
+	MOVL        R10, -48(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R13, -44(R11)
+	VPADDD      Z24, Z1, Z1
+	MOVL        R14, -40(R11)
+	MOVL        332(DX), R10
+	MOVL        R12, -36(R11)
+	XORL        76(CX), R10
+	MOVL        -32(R11), R12
+	MOVL        R10, 204(BX)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -28(R11), R13
+	VPADDD      Z7, Z12, Z7
+	MOVL        -24(R11), R14
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        -20(R11), R15
+	VPROLD      $0x1e, Z2, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	MOVL        840(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        72(CX), R10
+	MOVL        R12, -32(R11)
+	MOVL        R10, 456(BX)
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z18, Z11, Z3
+	MOVL        R14, -24(R11)
+	VPTERNLOGD  $0xe8, Z19, Z13, Z2
+	VPADDD.BCST 196(BX), Z14, Z14
+	MOVL        R15, -20(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        -8(R11), R13
+	VPADDD      Z4, Z14, Z4
+	MOVL        -4(R11), R14
+	VPTERNLOGD  $0xe8, Z10, Z22, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z15, Z14
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   2560(AX), Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z4, Z4
+	MOVL        R10, -16(R11)
+	MOVL        588(DX), R10
+	XORL        76(CX), R10
+	MOVL        R12, -12(R11)
+	MOVL        R10, 332(BX)
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z7, Z16
+	MOVL        R14, -4(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R11), R10
+	VPADDD.BCST 72(BX), Z8, Z8
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        8(R11), R13
+	VPADDD      Z26, Z27, Z17
+	MOVL        12(R11), R14
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z20, Z21, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 324(BX), Z17, Z8
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z2, Z2
+	MOVL        R10, (R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R12, 4(R11)
+	VPADDD      Z6, Z8, Z6
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0xe8, Z11, Z12, Z0
+	MOVL        R14, 12(R11)
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        16(R11), R12
+	VPADDD      Z15, Z9, Z9
+	MOVL        20(R11), R13
+	VPADDD      Z16, Z6, Z6
+	MOVL        24(R11), R14
+	MOVL        844(DX), R10
+	MOVL        28(R11), R15
+	XORL        76(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 460(BX)
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z13, Z23, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 200(BX), Z9, Z9
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R12, 16(R11)
+	VPADDD      Z26, Z18, Z18
+	MOVL        R13, 20(R11)
+	VPROLD      $0x05, Z2, Z26
+	MOVL        R14, 24(R11)
+	VPADDD      Z5, Z9, Z5
+	MOVL        R15, 28(R11)
+	VPTERNLOGD  $0xe8, Z22, Z24, Z7
+	MOVL        32(R11), R10
+	VPADDD.BCST 452(BX), Z18, Z9
+	MOVL        36(R11), R12
+	VMOVDQU32   2624(AX), Z18
+	MOVL        40(R11), R13
+	VPADDD      Z18, Z19, Z19
+	VPADDD      Z25, Z5, Z5
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z6, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 76(BX), Z19, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z10, Z10
+	MOVL        R10, 32(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        R12, 36(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R13, 40(R11)
+	VPTERNLOGD  $0xe8, Z21, Z14, Z4
+	MOVL        R14, 44(R11)
+	VPADDD.BCST 328(BX), Z10, Z9
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z3, Z10
+	VPADDD      Z26, Z1, Z1
+	MOVL        52(R11), R12
+	VPROLD      $0x05, Z5, Z16
+	MOVL        56(R11), R13
+	VPADDD      Z7, Z9, Z7
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xe8, Z12, Z17, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z20, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R10, 48(R11)
+	VPTERNLOGD  $0xe8, Z23, Z8, Z2
+	MOVL        R12, 52(R11)
+	VPADDD.BCST 204(BX), Z20, Z20
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z6, Z26
+	VPADDD      Z15, Z11, Z11
+	MOVL        R14, 60(R11)
+	MOVL        80(DX), R10
+	MOVL        64(R11), R12
+	XORL        80(CX), R10
+	MOVL        68(R11), R13
+	MOVL        R10, 80(BX)
+	MOVL        72(R11), R10
+	VPROLD      $0x05, Z1, Z15
+	MOVL        76(R11), R14
+	VPADDD      Z4, Z20, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z24, Z27, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 456(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2688(AX), Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z13, Z13
+	MOVL        R12, 64(R11)
+	VPADDD      Z16, Z4, Z4
+	VPROLD      $0x05, Z7, Z16
+	MOVL        R13, 68(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R10, 72(R11)
+	VPADDD.BCST 152(DX), Z13, Z11
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        80(R11), R12
+	VPADDD      Z18, Z22, Z22
+	MOVL        84(R11), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        88(R11), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        92(R11), R15
+	VPTERNLOGD  $0xe8, Z14, Z19, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 332(BX), Z22, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z2, Z2
+	MOVL        336(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        80(CX), R10
+	MOVL        R12, 80(R11)
+	MOVL        R10, 208(BX)
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z4, Z15
+	MOVL        R14, 88(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        R15, 92(R11)
+	VPTERNLOGD  $0xe8, Z17, Z10, Z0
+	MOVL        96(R11), R12
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        100(R11), R13
+	VPADDD      Z20, Z21, Z21
+	MOVL        104(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        108(R11), R15
+	VPROLD      $0x05, Z3, Z16
+	MOVL        40(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        40(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        168(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 40(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z8, Z9, Z1
+	MOVL        R12, 96(R11)
+	VPADDD.BCST 408(DX), Z21, Z21
+	MOVL        R13, 100(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R14, 104(R11)
+	VPADDD      Z18, Z12, Z12
+	MOVL        R15, 108(R11)
+	VPROLD      $0x05, Z2, Z18
+	MOVL        112(R11), R12
+	VPADDD      Z5, Z21, Z5
+	MOVL        116(R11), R13
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	VPADDD.BCST 460(BX), Z12, Z12
+	MOVL        120(R11), R14
+	VMOVDQU32   2752(AX), Z21
+	MOVL        124(R11), R15
+	VPADDD      Z21, Z23, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z15, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	MOVL        592(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        80(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 336(BX)
+	MOVL        R12, 112(R11)
+	VPROLD      $0x05, Z6, Z15
+	MOVL        R13, 116(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R14, 120(R11)
+	VPADDD.BCST 156(DX), Z23, Z12
+	MOVL        R15, 124(R11)
+	VPROLD      $0x1e, Z4, Z23
+	VPADDD      Z20, Z24, Z24
+	ADDQ        $+256, R11
+	VPADDD      Z16, Z0, Z0
+	MOVL        -128(R11), R12
+	VPADDD      Z1, Z12, Z1
+	MOVL        -124(R11), R13
+	MOVL        296(DX), R10
+	MOVL        -120(R11), R14
+	XORL        40(CX), R10
+	MOVL        -116(R11), R15
+	ADDL        168(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 168(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 664(DX), Z24, Z12
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        R12, -128(R11)
+	VPADDD      Z18, Z1, Z1
+	VPROLD      $0x05, Z5, Z18
+	MOVL        R13, -124(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        R14, -120(R11)
+	VPTERNLOGD  $0xe8, Z10, Z22, Z3
+	MOVL        R15, -116(R11)
+	VPROLD      $0x1e, Z2, Z12
+	MOVL        -112(R11), R12
+	VPADDD      Z21, Z14, Z14
+	MOVL        -108(R11), R13
+	VPADDD      Z15, Z7, Z7
+	MOVL        -104(R11), R14
+	MOVL        848(DX), R10
+	MOVL        -100(R11), R15
+	XORL        80(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 464(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z15
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	VPADDD.BCST 412(DX), Z14, Z14
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R12, -112(R11)
+	VPADDD      Z20, Z17, Z17
+	MOVL        R13, -108(R11)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, -104(R11)
+	VPADDD      Z4, Z14, Z4
+	MOVL        R15, -100(R11)
+	MOVL        552(DX), R10
+	MOVL        -96(R11), R12
+	XORL        40(CX), R10
+	MOVL        -92(R11), R13
+	ADDL        168(CX), R10
+	MOVL        -88(R11), R14
+	MOVL        R10, 296(BX)
+	MOVL        -84(R11), R10
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 920(DX), Z17, Z14
+	VMOVDQU32   2816(AX), Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z18
+	MOVL        R12, -96(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        R13, -92(R11)
+	VPADDD.BCST 80(BX), Z8, Z8
+	MOVL        R14, -88(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R10, -84(R11)
+	VPADDD      Z21, Z27, Z27
+	MOVL        -80(R11), R12
+	VPADDD      Z15, Z3, Z3
+	MOVL        -76(R11), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        -72(R11), R14
+	VPTERNLOGD  $0xe8, Z13, Z23, Z5
+	VPADDD.BCST 668(DX), Z27, Z8
+	MOVL        -68(R11), R15
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        808(DX), R10
+	MOVL        R12, -80(R11)
+	XORL        40(CX), R10
+	MOVL        R13, -76(R11)
+	ADDL        168(CX), R10
+	MOVL        R14, -72(R11)
+	MOVL        R10, 424(BX)
+	MOVL        R15, -68(R11)
+	VPTERNLOGD  $0xe8, Z22, Z16, Z0
+	MOVL        -64(R11), R12
+	MOVL        84(DX), R10
+	XORL        84(CX), R10
+	MOVL        -60(R11), R13
+	MOVL        R10, 84(BX)
+	MOVL        -56(R11), R10
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        -52(R11), R14
+	VPADDD      Z17, Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z18
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z11, Z12, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 208(BX), Z19, Z19
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R13, -60(R11)
+	VPADDD      Z21, Z10, Z10
+	MOVL        R10, -56(R11)
+	VPROLD      $0x05, Z2, Z21
+	VPADDD      Z5, Z19, Z5
+	MOVL        R14, -52(R11)
+	VPTERNLOGD  $0xe8, Z25, Z24, Z7
+	MOVL        -48(R11), R12
+	VPADDD.BCST 924(DX), Z10, Z10
+	MOVL        -44(R11), R13
+	VPADDD.BCST 40(BX), Z9, Z9
+	MOVL        -40(R11), R14
+	VPADDD      Z20, Z5, Z5
+	MOVL        -36(R11), R15
+	VPROLD      $0x05, Z6, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	MOVL        340(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        84(CX), R10
+	MOVL        R12, -48(R11)
+	MOVL        R10, 212(BX)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        R13, -44(R11)
+	VPADDD      Z17, Z26, Z10
+	MOVL        R14, -40(R11)
+	VPADDD      Z18, Z0, Z0
+	MOVL        R15, -36(R11)
+	VPADDD      Z21, Z1, Z1
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xe8, Z23, Z14, Z4
+	MOVL        -28(R11), R12
+	VPADDD.BCST 336(BX), Z10, Z10
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z16, Z15, Z3
+	VPTERNLOGD  $0xe8, Z12, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 168(BX), Z13, Z10
+	MOVL        R10, -32(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z1, Z19
+	MOVL        R14, -20(R11)
+	VPADDD      Z4, Z10, Z4
+	MOVL        -16(R11), R12
+	MOVL        596(DX), R10
+	MOVL        -12(R11), R13
+	XORL        84(CX), R10
+	MOVL        -8(R11), R14
+	MOVL        R10, 340(BX)
+	MOVL        -4(R11), R10
+	VPROLD      $0x1e, Z6, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z22, Z17
+	VMOVDQU32   2880(AX), Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z24, Z27, Z6
+	MOVL        R12, -16(R11)
+	VPADDD.BCST 464(BX), Z17, Z17
+	MOVL        R13, -12(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R14, -8(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -4(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        (R11), R12
+	VPADDD      Z3, Z17, Z3
+	MOVL        4(R11), R13
+	VPADDD      Z19, Z2, Z2
+	MOVL        8(R11), R14
+	VPTERNLOGD  $0xe8, Z14, Z9, Z5
+	VPADDD.BCST 296(BX), Z25, Z17
+	MOVL        12(R11), R15
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z17, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        852(DX), R10
+	MOVL        R12, (R11)
+	XORL        84(CX), R10
+	MOVL        R13, 4(R11)
+	MOVL        R10, 468(BX)
+	MOVL        R14, 8(R11)
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0xe8, Z8, Z20, Z1
+	MOVL        16(R11), R12
+	VPADDD      Z22, Z23, Z23
+	VPADDD      Z21, Z6, Z6
+	MOVL        20(R11), R13
+	VPTERNLOGD  $0xe8, Z15, Z18, Z0
+	MOVL        24(R11), R14
+	VPROLD      $0x05, Z2, Z21
+	MOVL        28(R11), R15
+	VPADDD      Z5, Z23, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	MOVL        88(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        88(CX), R10
+	MOVL        R12, 16(R11)
+	MOVL        R10, 88(BX)
+	MOVL        R13, 20(R11)
+	VMOVDQU32   2944(AX), Z26
+	MOVL        R14, 24(R11)
+	VPADDD      Z26, Z12, Z12
+	VPADDD      Z19, Z5, Z5
+	MOVL        R15, 28(R11)
+	VPTERNLOGD  $0xe8, Z27, Z10, Z7
+	MOVL        32(R11), R10
+	VPADDD.BCST 424(BX), Z16, Z16
+	MOVL        36(R11), R12
+	VPADDD.BCST 84(BX), Z12, Z12
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z16, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z12, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z9, Z11, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z24, Z12
+	MOVL        R10, 32(R11)
+	VPADDD      Z25, Z0, Z0
+	VPADDD      Z21, Z1, Z1
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R13, 40(R11)
+	VPADDD      Z7, Z12, Z7
+	MOVL        R14, 44(R11)
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        48(R11), R12
+	VMOVDQU32   3008(AX), Z21
+	MOVL        52(R11), R13
+	VPXORD.BCST 160(DX), Z21, Z24
+	MOVL        56(R11), R14
+	MOVL        344(DX), R10
+	MOVL        60(R11), R15
+	XORL        88(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 216(BX)
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z14, Z14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z18, Z17, Z3
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z2, Z25
+	MOVL        R12, 48(R11)
+	VPADDD.BCST 212(BX), Z14, Z14
+	MOVL        R13, 52(R11)
+	VPROLD      $0x1e, Z6, Z28
+	MOVL        R14, 56(R11)
+	VPROLD      $0x05, Z0, Z29
+	MOVL        R15, 60(R11)
+	VPTERNLOGD  $0xe8, Z20, Z13, Z2
+	MOVL        64(R11), R10
+	VPADDD      Z4, Z14, Z4
+	MOVL        68(R11), R14
+	VPTERNLOGD  $0xe8, Z10, Z23, Z6
+	MOVL        72(R11), R12
+	VPADDD      Z22, Z15, Z14
+	MOVL        76(R11), R13
+	VPROLD      $0x05, Z1, Z15
+	VPADDD      Z16, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3072(AX), Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z8, Z8
+	MOVL        R10, 64(R11)
+	VPXORD.BCST 416(DX), Z21, Z22
+	MOVL        R14, 68(R11)
+	MOVL        600(DX), R10
+	MOVL        R12, 72(R11)
+	XORL        88(CX), R10
+	MOVL        R13, 76(R11)
+	MOVL        R10, 344(BX)
+	MOVL        80(R11), R10
+	VPADDD      Z26, Z27, Z27
+	MOVL        84(R11), R12
+	VPADDD      Z29, Z3, Z3
+	VPADDD      Z24, Z8, Z8
+	MOVL        88(R11), R13
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        92(R11), R14
+	VPADDD.BCST 340(BX), Z27, Z27
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z11, Z19, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z27, Z6
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0xe8, Z17, Z12, Z0
+	MOVL        R12, 84(R11)
+	VPADDD      Z15, Z2, Z2
+	MOVL        R13, 88(R11)
+	VPROLD      $0x05, Z4, Z8
+	MOVL        R14, 92(R11)
+	VPADDD      Z16, Z6, Z6
+	VPROLD      $0x05, Z3, Z15
+	MOVL        96(R11), R12
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        100(R11), R13
+	VPADDD      Z14, Z9, Z9
+	MOVL        104(R11), R14
+	VPXORD.BCST 672(DX), Z21, Z27
+	MOVL        108(R11), R15
+	MOVL        856(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        88(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 472(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z18, Z18
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z13, Z25, Z1
+	MOVL        R12, 96(R11)
+	VPADDD      Z22, Z9, Z9
+	MOVL        R13, 100(R11)
+	VPROLD      $0x1e, Z7, Z22
+	VPADDD.BCST 468(BX), Z18, Z18
+	MOVL        R14, 104(R11)
+	MOVL        92(DX), R10
+	MOVL        R15, 108(R11)
+	XORL        92(CX), R10
+	MOVL        112(R11), R12
+	MOVL        R10, 92(BX)
+	MOVL        116(R11), R10
+	VPROLD      $0x05, Z2, Z26
+	MOVL        120(R11), R13
+	VPADDD      Z5, Z9, Z5
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0xe8, Z23, Z28, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z18, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3136(AX), Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z20, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z8, Z5, Z5
+	VPROLD      $0x05, Z6, Z8
+	MOVL        R12, 112(R11)
+	VPADDD      Z15, Z0, Z0
+	MOVL        R10, 116(R11)
+	VPADDD.BCST 88(BX), Z18, Z15
+	MOVL        R13, 120(R11)
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R14, 124(R11)
+	VPADDD      Z14, Z10, Z10
+	ADDQ        $+256, R11
+	VPXORD.BCST 928(DX), Z21, Z20
+	MOVL        -128(R11), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        -124(R11), R13
+	VPTERNLOGD  $0xe8, Z19, Z24, Z4
+	MOVL        -120(R11), R14
+	VPADDD      Z27, Z10, Z10
+	MOVL        -116(R11), R15
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z1, Z1
+	MOVL        348(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        92(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 220(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z21
+	MOVL        R12, -128(R11)
+	VPADDD      Z7, Z10, Z7
+	MOVL        R13, -124(R11)
+	VPTERNLOGD  $0xe8, Z12, Z29, Z3
+	MOVL        R14, -120(R11)
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        R15, -116(R11)
+	VPADDD      Z9, Z11, Z11
+	MOVL        -112(R11), R12
+	VPADDD      Z8, Z7, Z7
+	MOVL        -108(R11), R13
+	VPROLD      $0x05, Z0, Z8
+	MOVL        -104(R11), R14
+	VPTERNLOGD  $0xe8, Z25, Z16, Z2
+	VPADDD.BCST 216(BX), Z11, Z11
+	MOVL        -100(R11), R15
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z17, Z14
+	MOVL        (R8)(R13*4), R13
+	MOVL        96(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        96(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 96(BX)
+	MOVL        R12, -112(R11)
+	VPROLD      $0x05, Z1, Z17
+	MOVL        R13, -108(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R14, -104(R11)
+	VPTERNLOGD  $0xe8, Z28, Z22, Z6
+	MOVL        R15, -100(R11)
+	VPADDD      Z20, Z14, Z11
+	MOVL        -96(R11), R12
+	VMOVDQU32   3200(AX), Z14
+	VPADDD      Z14, Z13, Z13
+	MOVL        -92(R11), R13
+	VPADDD      Z21, Z4, Z4
+	MOVL        -88(R11), R14
+	MOVL        604(DX), R10
+	MOVL        -84(R11), R15
+	XORL        92(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 348(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 164(DX), Z13, Z11
+	MOVL        R12, -96(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R13, -92(R11)
+	VPADDD      Z9, Z23, Z21
+	MOVL        R14, -88(R11)
+	VPADDD      Z8, Z3, Z3
+	VPADDD      Z2, Z11, Z2
+	MOVL        R15, -84(R11)
+	VPTERNLOGD  $0xe8, Z24, Z18, Z5
+	MOVL        -80(R11), R12
+	VPADDD.BCST 344(BX), Z21, Z8
+	MOVL        -76(R11), R13
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        -72(R11), R14
+	VPADDD      Z17, Z2, Z2
+	MOVL        -68(R11), R15
+	MOVL        352(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        96(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 224(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z6, Z8, Z6
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0xe8, Z29, Z15, Z0
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        R13, -76(R11)
+	VPADDD      Z14, Z19, Z19
+	MOVL        R14, -72(R11)
+	VPADDD      Z20, Z6, Z6
+	MOVL        R15, -68(R11)
+	MOVL        860(DX), R10
+	MOVL        -64(R11), R12
+	XORL        92(CX), R10
+	MOVL        -60(R11), R13
+	MOVL        R10, 476(BX)
+	MOVL        -56(R11), R14
+	VPROLD      $0x05, Z3, Z20
+	MOVL        -52(R11), R15
+	VPTERNLOGD  $0xe8, Z16, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 420(DX), Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z9, Z12, Z9
+	MOVL        100(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        100(CX), R10
+	MOVL        R12, -64(R11)
+	MOVL        R10, 100(BX)
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z2, Z12
+	MOVL        R14, -56(R11)
+	VPADDD      Z5, Z19, Z5
+	MOVL        R15, -52(R11)
+	VPTERNLOGD  $0xe8, Z22, Z26, Z7
+	MOVL        -48(R11), R12
+	VPADDD.BCST 472(BX), Z9, Z9
+	MOVL        -44(R11), R13
+	VMOVDQU32   3264(AX), Z19
+	MOVL        -40(R11), R14
+	VPADDD      Z19, Z25, Z23
+	MOVL        -36(R11), R15
+	VPADDD      Z17, Z5, Z5
+	MOVL        (R8)(R12*4), R12
+	MOVL        608(DX), R10
+	XORL        96(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 352(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z0, Z9, Z0
+	MOVL        R12, -48(R11)
+	VPADDD.BCST 92(BX), Z23, Z9
+	MOVL        R13, -44(R11)
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        R14, -40(R11)
+	VPADDD      Z14, Z28, Z25
+	MOVL        R15, -36(R11)
+	VPADDD      Z20, Z0, Z0
+	MOVL        -32(R11), R12
+	VPADDD      Z1, Z9, Z1
+	MOVL        -28(R11), R13
+	VPTERNLOGD  $0xe8, Z18, Z13, Z4
+	MOVL        -24(R11), R14
+	VPADDD.BCST 676(DX), Z25, Z9
+	VPROLD      $0x1e, Z3, Z20
+	MOVL        -20(R11), R15
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        356(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        100(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 228(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R12, -32(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z15, Z11, Z3
+	MOVL        R14, -24(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R15, -20(R11)
+	VPADDD      Z19, Z24, Z24
+	MOVL        -16(R11), R12
+	VPADDD      Z17, Z7, Z7
+	MOVL        864(DX), R10
+	MOVL        -12(R11), R13
+	XORL        96(CX), R10
+	MOVL        -8(R11), R14
+	MOVL        R10, 480(BX)
+	MOVL        -4(R11), R10
+	VPROLD      $0x05, Z0, Z17
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z10, Z8, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 220(BX), Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z29, Z14
+	MOVL        R12, -16(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R13, -12(R11)
+	VPADDD      Z4, Z24, Z4
+	MOVL        R14, -8(R11)
+	VPTERNLOGD  $0xe8, Z26, Z21, Z6
+	VPADDD.BCST 932(DX), Z14, Z14
+	MOVL        R10, -4(R11)
+	VMOVDQU32   3328(AX), Z24
+	MOVL        (R11), R12
+	VPADDD      Z24, Z16, Z16
+	MOVL        4(R11), R13
+	VPADDD      Z12, Z4, Z4
+	MOVL        8(R11), R14
+	MOVL        612(DX), R10
+	MOVL        12(R11), R15
+	XORL        100(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 356(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z12
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 96(BX), Z16, Z14
+	MOVL        R12, (R11)
+	VPROLD      $0x1e, Z5, Z16
+	VPADDD      Z19, Z22, Z22
+	MOVL        R13, 4(R11)
+	VPADDD      Z17, Z3, Z3
+	MOVL        R14, 8(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R15, 12(R11)
+	VPTERNLOGD  $0x96, Z13, Z23, Z5
+	MOVL        16(R11), R10
+	VPADDD.BCST 348(BX), Z22, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        24(R11), R13
+	VPADDD      Z27, Z2, Z2
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z11, Z20, Z0
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z6, Z6
+	MOVL        R10, 16(R11)
+	MOVL        868(DX), R10
+	MOVL        R12, 20(R11)
+	XORL        100(CX), R10
+	MOVL        R13, 24(R11)
+	MOVL        R10, 484(BX)
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z3, Z12
+	MOVL        32(R11), R12
+	VPTERNLOGD  $0x96, Z8, Z9, Z1
+	MOVL        36(R11), R13
+	VPADDD.BCST 224(BX), Z18, Z18
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        44(R11), R15
+	VPADDD      Z19, Z15, Z15
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z21, Z25, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 476(BX), Z15, Z15
+	MOVL        (R8)(R15*4), R15
+	MOVL        104(DX), R10
+	MOVL        R12, 32(R11)
+	XORL        104(CX), R10
+	MOVL        R13, 36(R11)
+	MOVL        R10, 104(BX)
+	MOVL        R14, 40(R11)
+	VMOVDQU32   3392(AX), Z18
+	MOVL        R15, 44(R11)
+	VPADDD      Z18, Z10, Z10
+	MOVL        48(R11), R10
+	VPADDD      Z22, Z5, Z5
+	MOVL        52(R11), R12
+	VPROLD      $0x05, Z6, Z22
+	VPADDD      Z0, Z15, Z0
+	MOVL        56(R11), R13
+	VPADDD.BCST 100(BX), Z10, Z10
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z26, Z26
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z23, Z16, Z4
+	MOVL        R10, 48(R11)
+	VPADDD.BCST 352(BX), Z26, Z10
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z3, Z12
+	MOVL        R13, 56(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z5, Z19
+	VPADDD      Z7, Z10, Z7
+	MOVL        64(R11), R12
+	VPTERNLOGD  $0x96, Z20, Z17, Z3
+	MOVL        68(R11), R13
+	VMOVDQU32   3456(AX), Z10
+	MOVL        72(R11), R14
+	VPXORD.BCST 168(DX), Z10, Z26
+	MOVL        76(R11), R15
+	MOVL        360(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        104(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 232(BX)
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z13, Z13
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z22, Z7, Z7
+	MOVL        R12, 64(R11)
+	VPROLD      $0x05, Z0, Z22
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z2, Z28
+	VPADDD.BCST 228(BX), Z13, Z13
+	MOVL        R14, 72(R11)
+	VPROLD      $0x1e, Z6, Z29
+	MOVL        R15, 76(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0x96, Z9, Z14, Z2
+	MOVL        84(R11), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        88(R11), R14
+	VPTERNLOGD  $0x96, Z25, Z27, Z6
+	MOVL        92(R11), R12
+	VPADDD.BCST 480(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z1, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z11, Z3
+	VMOVDQU32   3520(AX), Z11
+	MOVL        R10, 80(R11)
+	VPADDD      Z11, Z8, Z8
+	MOVL        R13, 84(R11)
+	VPXORD.BCST 424(DX), Z10, Z24
+	MOVL        R14, 88(R11)
+	MOVL        616(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        104(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 360(BX)
+	MOVL        100(R11), R10
+	VPADDD      Z18, Z21, Z21
+	MOVL        104(R11), R13
+	VPADDD      Z22, Z3, Z3
+	MOVL        108(R11), R14
+	VPADDD      Z26, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 356(BX), Z21, Z21
+	VPROLD      $0x1e, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z16, Z15, Z5
+	MOVL        R12, 96(R11)
+	VPADDD      Z6, Z21, Z6
+	MOVL        R10, 100(R11)
+	VPTERNLOGD  $0x96, Z17, Z12, Z0
+	MOVL        R13, 104(R11)
+	VPADDD      Z13, Z2, Z2
+	MOVL        R14, 108(R11)
+	VPROLD      $0x05, Z4, Z8
+	MOVL        112(R11), R12
+	VPADDD      Z19, Z6, Z6
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z3, Z13
+	MOVL        120(R11), R14
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        124(R11), R15
+	VPADDD      Z11, Z23, Z21
+	VPXORD.BCST 680(DX), Z10, Z23
+	MOVL        (R8)(R12*4), R12
+	MOVL        872(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        104(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 488(BX)
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z18, Z20, Z18
+	MOVL        R12, 112(R11)
+	MOVL        44(DX), R10
+	MOVL        R13, 116(R11)
+	XORL        44(CX), R10
+	MOVL        R14, 120(R11)
+	ADDL        172(CX), R10
+	MOVL        R15, 124(R11)
+	MOVL        R10, 44(BX)
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z14, Z28, Z1
+	MOVL        -128(R11), R10
+	VPADDD      Z24, Z21, Z20
+	VPROLD      $0x1e, Z7, Z21
+	MOVL        -124(R11), R12
+	VPADDD.BCST 484(BX), Z18, Z18
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z2, Z24
+	MOVL        -116(R11), R14
+	VPADDD      Z5, Z20, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z27, Z29, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z18, Z0
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   3584(AX), Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z9, Z9
+	MOVL        R10, -128(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z6, Z8
+	MOVL        R13, -120(R11)
+	VPADDD      Z13, Z0, Z0
+	VPADDD.BCST 104(BX), Z9, Z9
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        -112(R11), R12
+	VPADDD      Z11, Z25, Z20
+	MOVL        -108(R11), R13
+	VPXORD.BCST 936(DX), Z10, Z10
+	MOVL        -104(R11), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        -100(R11), R15
+	MOVL        300(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        44(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        172(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 172(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z15, Z22, Z4
+	MOVL        R12, -112(R11)
+	VPADDD      Z23, Z20, Z9
+	VPROLD      $0x1e, Z3, Z20
+	MOVL        R13, -108(R11)
+	VPADDD      Z24, Z1, Z1
+	MOVL        R14, -104(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R15, -100(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        -96(R11), R10
+	VPTERNLOGD  $0x96, Z12, Z26, Z3
+	MOVL        -92(R11), R13
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        -88(R11), R14
+	VPADDD      Z18, Z16, Z16
+	MOVL        -84(R11), R12
+	VPADDD      Z8, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z8
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z28, Z19, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 232(BX), Z16, Z16
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z17, Z11
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z1, Z17
+	MOVL        R13, -92(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R14, -88(R11)
+	MOVL        556(DX), R10
+	MOVL        R12, -84(R11)
+	XORL        44(CX), R10
+	MOVL        -80(R11), R12
+	ADDL        172(CX), R10
+	MOVL        -76(R11), R13
+	MOVL        R10, 300(BX)
+	MOVL        -72(R11), R10
+	VPTERNLOGD  $0x96, Z29, Z21, Z6
+	MOVL        -68(R11), R14
+	VPADDD      Z10, Z11, Z10
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3648(AX), Z11
+	VPADDD      Z11, Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z10, Z3
+	MOVL        R12, -80(R11)
+	VPADDD.BCST 172(DX), Z14, Z10
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R10, -72(R11)
+	VPADDD      Z18, Z27, Z23
+	MOVL        R14, -68(R11)
+	VPADDD      Z8, Z3, Z3
+	MOVL        -64(R11), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        -60(R11), R13
+	VPTERNLOGD  $0x96, Z22, Z13, Z5
+	MOVL        -56(R11), R14
+	VPADDD.BCST 360(BX), Z23, Z8
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        -52(R11), R15
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        812(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        44(CX), R10
+	MOVL        R12, -64(R11)
+	ADDL        172(CX), R10
+	MOVL        R13, -60(R11)
+	MOVL        R10, 428(BX)
+	MOVL        R14, -56(R11)
+	VPTERNLOGD  $0x96, Z26, Z20, Z0
+	MOVL        R15, -52(R11)
+	MOVL        108(DX), R10
+	MOVL        -48(R11), R12
+	XORL        108(CX), R10
+	MOVL        R10, 108(BX)
+	MOVL        -44(R11), R10
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        -40(R11), R13
+	VPADDD      Z11, Z15, Z15
+	MOVL        -36(R11), R14
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z19, Z9, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 428(DX), Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        R12, -48(R11)
+	VPADDD      Z18, Z12, Z12
+	MOVL        R10, -44(R11)
+	VPROLD      $0x05, Z2, Z18
+	MOVL        R13, -40(R11)
+	VPADDD      Z5, Z15, Z5
+	VPTERNLOGD  $0x96, Z21, Z24, Z7
+	MOVL        R14, -36(R11)
+	VPADDD.BCST 488(BX), Z12, Z12
+	MOVL        -32(R11), R12
+	VPADDD.BCST 44(BX), Z28, Z15
+	MOVL        -28(R11), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        -24(R11), R14
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -20(R11), R15
+	VPADDD      Z0, Z12, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        364(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        108(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 236(BX)
+	MOVL        R12, -32(R11)
+	VPROLD      $0x1e, Z4, Z12
+	VPADDD      Z11, Z29, Z15
+	MOVL        R13, -28(R11)
+	VPADDD      Z16, Z0, Z0
+	MOVL        R14, -24(R11)
+	VPADDD      Z18, Z1, Z1
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0x96, Z13, Z14, Z4
+	MOVL        -16(R11), R12
+	VPADDD.BCST 684(DX), Z15, Z15
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        -8(R11), R14
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -4(R11), R15
+	VPROLD      $0x05, Z5, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z20, Z10, Z3
+	MOVL        112(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        112(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 112(BX)
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0x96, Z9, Z8, Z2
+	MOVL        R13, -12(R11)
+	VPADDD.BCST 172(BX), Z22, Z15
+	MOVL        R14, -8(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        R15, -4(R11)
+	VPROLD      $0x05, Z0, Z17
+	MOVL        (R11), R12
+	VPROLD      $0x05, Z1, Z22
+	MOVL        4(R11), R13
+	VPADDD      Z4, Z15, Z4
+	MOVL        8(R11), R14
+	MOVL        620(DX), R10
+	MOVL        12(R11), R15
+	XORL        108(CX), R10
+	MOVL        R10, 364(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z26, Z11
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   3712(AX), Z26
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z26, Z19, Z19
+	MOVL        R12, (R11)
+	VPADDD      Z25, Z4, Z4
+	MOVL        R13, 4(R11)
+	VPTERNLOGD  $0x96, Z24, Z23, Z6
+	MOVL        R14, 8(R11)
+	VPADDD.BCST 940(DX), Z11, Z11
+	MOVL        R15, 12(R11)
+	VPADDD      Z2, Z19, Z2
+	MOVL        16(R11), R12
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        20(R11), R13
+	VPROLD      $0x05, Z7, Z25
+	VPADDD      Z3, Z11, Z3
+	MOVL        24(R11), R14
+	VPADDD      Z22, Z2, Z2
+	MOVL        28(R11), R15
+	MOVL        368(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        112(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 240(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z12, Z5
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 300(BX), Z21, Z11
+	MOVL        R12, 16(R11)
+	VPADDD      Z17, Z3, Z3
+	MOVL        R13, 20(R11)
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        R14, 24(R11)
+	VPROLD      $0x05, Z4, Z21
+	MOVL        R15, 28(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        876(DX), R10
+	MOVL        32(R11), R12
+	XORL        108(CX), R10
+	MOVL        36(R11), R13
+	MOVL        R10, 492(BX)
+	MOVL        40(R11), R14
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        44(R11), R15
+	MOVL        48(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        48(CX), R10
+	MOVL        (R8)(R13*4), R13
+	ADDL        176(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 48(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z8, Z18, Z1
+	MOVL        R12, 32(R11)
+	VPADDD      Z26, Z13, Z13
+	MOVL        R13, 36(R11)
+	VPADDD      Z25, Z6, Z6
+	VPTERNLOGD  $0x96, Z10, Z16, Z0
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z2, Z22
+	MOVL        R15, 44(R11)
+	VPADDD      Z5, Z13, Z5
+	MOVL        48(R11), R12
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        52(R11), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        56(R11), R14
+	VMOVDQU32   3776(AX), Z27
+	MOVL        60(R11), R15
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	MOVL        624(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        112(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 368(BX)
+	VPTERNLOGD  $0x96, Z23, Z15, Z7
+	MOVL        R12, 48(R11)
+	VPADDD.BCST 428(BX), Z20, Z20
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 108(BX), Z9, Z9
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R15, 60(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        64(R11), R12
+	VPADDD      Z0, Z20, Z0
+	MOVL        68(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        72(R11), R14
+	MOVL        304(DX), R10
+	MOVL        76(R11), R15
+	XORL        48(CX), R10
+	MOVL        (R8)(R12*4), R12
+	ADDL        176(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 176(BX)
+	VPTERNLOGD  $0x96, Z12, Z19, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z24, Z9
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z25, Z0, Z0
+	MOVL        R12, 64(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R13, 68(R11)
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R14, 72(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R15, 76(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        80(R11), R12
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        84(R11), R13
+	VPADDD      Z27, Z14, Z14
+	MOVL        88(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        92(R11), R15
+	MOVL        880(DX), R10
+	XORL        112(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 496(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z16, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z18, Z17, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 236(BX), Z14, Z14
+	MOVL        R12, 80(R11)
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        R13, 84(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 88(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R15, 92(R11)
+	VPADDD      Z4, Z14, Z4
+	MOVL        96(R11), R12
+	MOVL        560(DX), R10
+	MOVL        100(R11), R13
+	XORL        48(CX), R10
+	ADDL        176(CX), R10
+	MOVL        104(R11), R14
+	MOVL        R10, 304(BX)
+	MOVL        108(R11), R10
+	VPTERNLOGD  $0x96, Z15, Z13, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   3840(AX), Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z20, Z4, Z4
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z7, Z20
+	MOVL        R13, 100(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 112(BX), Z8, Z8
+	MOVL        R10, 108(R11)
+	VPROLD      $0x1e, Z5, Z10
+	VPADDD      Z27, Z23, Z23
+	MOVL        112(R11), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        116(R11), R12
+	VPADDD      Z2, Z8, Z2
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z21, Z5
+	MOVL        124(R11), R14
+	VPADDD.BCST 364(BX), Z23, Z8
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        R10, 112(R11)
+	MOVL        816(DX), R10
+	MOVL        R12, 116(R11)
+	XORL        48(CX), R10
+	ADDL        176(CX), R10
+	MOVL        R13, 120(R11)
+	MOVL        R10, 432(BX)
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	ADDQ        $+256, R11
+	MOVL        116(DX), R10
+	MOVL        -128(R11), R12
+	XORL        116(CX), R10
+	MOVL        -124(R11), R13
+	MOVL        R10, 116(BX)
+	MOVL        -120(R11), R10
+	VPROLD      $0x1e, Z1, Z8
+	MOVL        -116(R11), R14
+	VPADDD      Z14, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z20
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z17, Z22, Z1
+	VPADDD.BCST 240(BX), Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R12, -128(R11)
+	VPADDD      Z27, Z16, Z16
+	MOVL        R13, -124(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R10, -120(R11)
+	VPADDD      Z5, Z12, Z5
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z13, Z24, Z7
+	MOVL        -112(R11), R12
+	VPADDD.BCST 492(BX), Z16, Z12
+	MOVL        -108(R11), R13
+	VPADDD.BCST 48(BX), Z18, Z16
+	MOVL        -104(R11), R14
+	VPADDD      Z25, Z5, Z5
+	MOVL        -100(R11), R15
+	VPROLD      $0x05, Z6, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z12, Z0
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R13*4), R13
+	MOVL        372(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        116(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 244(BX)
+	MOVL        R12, -112(R11)
+	VPROLD      $0x1e, Z4, Z12
+	MOVL        R13, -108(R11)
+	VPADDD      Z14, Z15, Z15
+	MOVL        R14, -104(R11)
+	VPADDD      Z20, Z0, Z0
+	MOVL        R15, -100(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        -96(R11), R10
+	VPTERNLOGD  $0x96, Z21, Z10, Z4
+	MOVL        -92(R11), R12
+	VPADDD.BCST 368(BX), Z15, Z15
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z3, Z16
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        -84(R11), R14
+	VPROLD      $0x05, Z5, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z9, Z23, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z8, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 176(BX), Z19, Z15
+	MOVL        R10, -96(R11)
+	VPADDD      Z18, Z7, Z7
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z0, Z18
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z1, Z19
+	MOVL        R14, -84(R11)
+	VPADDD      Z4, Z15, Z4
+	MOVL        -80(R11), R12
+	MOVL        628(DX), R10
+	XORL        116(CX), R10
+	MOVL        -76(R11), R13
+	MOVL        R10, 372(BX)
+	MOVL        -72(R11), R10
+	VPROLD      $0x1e, Z6, Z15
+	MOVL        -68(R11), R14
+	VPADDD      Z14, Z11, Z11
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3904(AX), Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z17, Z17
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z24, Z26, Z6
+	MOVL        R12, -80(R11)
+	VPADDD.BCST 496(BX), Z11, Z11
+	MOVL        R13, -76(R11)
+	VPADDD      Z2, Z17, Z2
+	MOVL        R10, -72(R11)
+	VPROLD      $0x1e, Z5, Z17
+	VPROLD      $0x05, Z7, Z25
+	MOVL        R14, -68(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        -64(R11), R12
+	VPADDD      Z19, Z2, Z2
+	MOVL        -60(R11), R13
+	VPTERNLOGD  $0x96, Z10, Z12, Z5
+	MOVL        -56(R11), R14
+	VPADDD.BCST 304(BX), Z13, Z11
+	MOVL        -52(R11), R15
+	VPADDD      Z18, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        884(DX), R10
+	XORL        116(CX), R10
+	MOVL        R12, -64(R11)
+	MOVL        R10, 500(BX)
+	MOVL        R13, -60(R11)
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R14, -56(R11)
+	VPTERNLOGD  $0x96, Z8, Z20, Z1
+	MOVL        R15, -52(R11)
+	VPADDD      Z14, Z21, Z19
+	MOVL        -48(R11), R10
+	VPADDD      Z25, Z6, Z6
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0x96, Z23, Z16, Z0
+	MOVL        -40(R11), R13
+	VPROLD      $0x05, Z2, Z21
+	MOVL        -36(R11), R14
+	VPADDD      Z5, Z19, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z25
+	VMOVDQU32   3968(AX), Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z22, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z5, Z5
+	MOVL        R10, -48(R11)
+	VPTERNLOGD  $0x96, Z26, Z15, Z7
+	MOVL        R12, -44(R11)
+	VPADDD.BCST 432(BX), Z9, Z9
+	MOVL        R13, -40(R11)
+	VPADDD.BCST 116(BX), Z22, Z18
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -28(R11), R12
+	VPADDD      Z0, Z9, Z0
+	MOVL        -24(R11), R13
+	VPADDD      Z1, Z18, Z1
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0x96, Z12, Z17, Z4
+	VPADDD      Z14, Z24, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z1, Z1
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z5, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z9, Z7
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R12, -28(R11)
+	VMOVDQU32   4032(AX), Z21
+	MOVL        R13, -24(R11)
+	VPXORD.BCST 176(DX), Z21, Z24
+	MOVL        R14, -20(R11)
+	VPADDD      Z27, Z10, Z10
+	MOVL        -16(R11), R10
+	VPADDD      Z28, Z7, Z7
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0x96, Z16, Z11, Z3
+	VPROLD      $0x1e, Z2, Z25
+	MOVL        -8(R11), R13
+	VPADDD.BCST 244(BX), Z10, Z10
+	MOVL        -4(R11), R14
+	VPROLD      $0x1e, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z29
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z13, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z10, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z19, Z6
+	MOVL        R10, -16(R11)
+	VPADDD      Z14, Z23, Z10
+	MOVL        R12, -12(R11)
+	VPROLD      $0x05, Z1, Z14
+	MOVL        R13, -8(R11)
+	VPADDD      Z18, Z4, Z4
+	MOVL        R14, -4(R11)
+	VPROLD      $0x05, Z7, Z18
+	VPADDD      Z3, Z10, Z3
+	MOVL        (R11), R10
+	VMOVDQU32   3520(AX), Z10
+	MOVL        4(R11), R12
+	VPADDD      Z10, Z8, Z8
+	MOVL        8(R11), R13
+	VPXORD.BCST 432(DX), Z21, Z23
+	MOVL        12(R11), R14
+	VPADDD      Z27, Z26, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z29, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 372(BX), Z26, Z26
+	MOVL        R10, (R11)
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        R12, 4(R11)
+	VPADDD      Z2, Z8, Z2
+	VPTERNLOGD  $0x96, Z17, Z22, Z5
+	MOVL        R13, 8(R11)
+	VPADDD      Z6, Z26, Z6
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z11, Z9, Z0
+	MOVL        16(R11), R10
+	VPADDD      Z14, Z2, Z2
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z4, Z8
+	MOVL        24(R11), R13
+	VPADDD      Z18, Z6, Z6
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4096(AX), Z18
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 180(DX), Z18, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z12, Z12
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 688(DX), Z21, Z30
+	VPADDD      Z27, Z16, Z16
+	MOVL        R10, 16(R11)
+	VPROLD      $0x1e, Z1, Z27
+	MOVL        R12, 20(R11)
+	VPADDD      Z23, Z12, Z12
+	MOVL        R13, 24(R11)
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        R14, 28(R11)
+	VPADDD.BCST 500(BX), Z16, Z16
+	MOVL        32(R11), R10
+	VPTERNLOGD  $0x96, Z13, Z25, Z1
+	MOVL        36(R11), R12
+	VPADDD      Z5, Z12, Z5
+	MOVL        40(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z28, Z7
+	MOVL        44(R11), R14
+	VPADDD      Z0, Z16, Z0
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z8, Z5, Z5
+	VPROLD      $0x05, Z6, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   3520(AX), Z14
+	MOVL        R10, 32(R11)
+	VPADDD      Z14, Z20, Z16
+	MOVL        R12, 36(R11)
+	VPXORD.BCST 436(DX), Z18, Z20
+	MOVL        R13, 40(R11)
+	VPADDD      Z10, Z15, Z15
+	MOVL        R14, 44(R11)
+	VPXORD.BCST 944(DX), Z21, Z21
+	MOVL        48(R11), R10
+	VPADDD      Z26, Z16, Z16
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        56(R11), R13
+	VPADDD      Z30, Z15, Z15
+	MOVL        60(R11), R14
+	VPROLD      $0x1e, Z3, Z30
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z24, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z29, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z1, Z1
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R12, 52(R11)
+	VPADDD      Z8, Z7, Z7
+	MOVL        R13, 56(R11)
+	VPROLD      $0x05, Z0, Z8
+	MOVL        R14, 60(R11)
+	VMOVDQU32   4160(AX), Z15
+	MOVL        64(R11), R10
+	VPXORD.BCST 184(DX), Z15, Z16
+	MOVL        68(R11), R12
+	VPADDD      Z14, Z17, Z17
+	VPXORD.BCST 692(DX), Z18, Z31
+	MOVL        72(R11), R13
+	VPADDD      Z10, Z11, Z10
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z20, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z25, Z27, Z2
+	MOVL        R10, 64(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R12, 68(R11)
+	VPTERNLOGD  $0x96, Z28, Z23, Z6
+	MOVL        R13, 72(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z1, Z10
+	VPADDD      Z12, Z4, Z4
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z7, Z12
+	MOVL        84(R11), R12
+	VPADDD      Z8, Z3, Z3
+	MOVL        88(R11), R13
+	VMOVDQU32   3520(AX), Z8
+	MOVL        92(R11), R14
+	VPADDD      Z8, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 440(DX), Z15, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 948(DX), Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z13, Z13
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        R12, 84(R11)
+	VPADDD      Z31, Z19, Z19
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        R13, 88(R11)
+	VPADDD      Z2, Z13, Z2
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0x96, Z24, Z26, Z5
+	MOVL        96(R11), R10
+	VPADDD      Z6, Z19, Z6
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0x96, Z29, Z30, Z0
+	MOVL        104(R11), R13
+	VPADDD      Z10, Z2, Z2
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z4, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z12
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4224(AX), Z13
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 188(DX), Z13, Z19
+	VPADDD      Z8, Z22, Z22
+	MOVL        R10, 96(R11)
+	VPXORD.BCST 696(DX), Z15, Z31
+	MOVL        R12, 100(R11)
+	VPADDD      Z14, Z9, Z9
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        R14, 108(R11)
+	VPADDD      Z17, Z22, Z17
+	MOVL        112(R11), R12
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        116(R11), R13
+	VPADDD      Z18, Z9, Z9
+	MOVL        120(R11), R14
+	VPTERNLOGD  $0x96, Z27, Z11, Z1
+	MOVL        124(R11), R15
+	VPADDD      Z5, Z17, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z9, Z0
+	MOVL        52(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        52(CX), R10
+	MOVL        (R8)(R15*4), R15
+	ADDL        180(CX), R10
+	MOVL        R12, 112(R11)
+	MOVL        R10, 52(BX)
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z2, Z9
+	MOVL        R14, 120(R11)
+	VPADDD      Z10, Z5, Z5
+	MOVL        R15, 124(R11)
+	VPROLD      $0x05, Z6, Z10
+	ADDQ        $+256, R11
+	VPADDD      Z12, Z0, Z0
+	MOVL        -128(R11), R10
+	VMOVDQU32   3520(AX), Z12
+	MOVL        -124(R11), R12
+	VPADDD      Z12, Z25, Z17
+	MOVL        -120(R11), R13
+	VPXORD.BCST 444(DX), Z13, Z18
+	VPADDD      Z8, Z28, Z25
+	MOVL        -116(R11), R14
+	VPXORD.BCST 952(DX), Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z31, Z25, Z25
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z28
+	MOVL        R10, -128(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        R12, -124(R11)
+	VPTERNLOGD  $0x96, Z26, Z16, Z4
+	MOVL        R13, -120(R11)
+	VPADDD      Z7, Z25, Z7
+	MOVL        R14, -116(R11)
+	VPTERNLOGD  $0x96, Z30, Z21, Z3
+	MOVL        -112(R11), R12
+	VPADDD      Z9, Z1, Z1
+	MOVL        308(DX), R10
+	MOVL        -108(R11), R13
+	XORL        52(CX), R10
+	MOVL        -104(R11), R14
+	ADDL        180(CX), R10
+	MOVL        -100(R11), R15
+	MOVL        R10, 180(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z0, Z10
+	MOVL        (R8)(R15*4), R15
+	VMOVDQU32   4288(AX), Z17
+	MOVL        R12, -112(R11)
+	VPXORD.BCST 192(DX), Z17, Z25
+	MOVL        R13, -108(R11)
+	VPADDD      Z12, Z24, Z24
+	MOVL        R14, -104(R11)
+	VPXORD.BCST 700(DX), Z13, Z31
+	VPADDD      Z8, Z29, Z8
+	MOVL        R15, -100(R11)
+	VPROLD      $0x1e, Z2, Z29
+	MOVL        -96(R11), R10
+	VPADDD      Z18, Z24, Z18
+	MOVL        -92(R11), R12
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        -88(R11), R13
+	VPADDD      Z15, Z8, Z8
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z11, Z14, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z18, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z22, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z8
+	VPADDD      Z9, Z4, Z4
+	MOVL        R10, -96(R11)
+	MOVL        564(DX), R10
+	MOVL        R12, -92(R11)
+	XORL        52(CX), R10
+	MOVL        R13, -88(R11)
+	ADDL        180(CX), R10
+	MOVL        R14, -84(R11)
+	MOVL        R10, 308(BX)
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z7, Z9
+	MOVL        -76(R11), R12
+	VPADDD      Z10, Z3, Z3
+	MOVL        -72(R11), R13
+	VMOVDQU32   3520(AX), Z10
+	MOVL        -68(R11), R14
+	VPADDD      Z10, Z27, Z15
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 448(DX), Z17, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z23, Z23
+	VPXORD.BCST 956(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        R10, -80(R11)
+	VPADDD      Z31, Z23, Z23
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z0, Z27
+	MOVL        R13, -72(R11)
+	VPADDD      Z2, Z15, Z2
+	MOVL        R14, -68(R11)
+	VPTERNLOGD  $0x96, Z16, Z19, Z5
+	MOVL        -64(R11), R12
+	VPADDD      Z6, Z23, Z6
+	MOVL        -60(R11), R13
+	VPTERNLOGD  $0x96, Z21, Z28, Z0
+	MOVL        -56(R11), R14
+	VPADDD      Z8, Z2, Z2
+	MOVL        -52(R11), R15
+	VPROLD      $0x05, Z4, Z8
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        820(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        52(CX), R10
+	MOVL        (R8)(R14*4), R14
+	ADDL        180(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 436(BX)
+	MOVL        R12, -64(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R13, -60(R11)
+	VPROLD      $0x1e, Z1, Z15
+	MOVL        R14, -56(R11)
+	VPADDD      Z10, Z26, Z23
+	MOVL        R15, -52(R11)
+	VPXORD.BCST 704(DX), Z17, Z26
+	MOVL        -48(R11), R10
+	VPADDD      Z12, Z30, Z12
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0x96, Z14, Z29, Z1
+	VPADDD      Z18, Z23, Z18
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        -36(R11), R14
+	VPADDD      Z13, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z18, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z24, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z12, Z0
+	MOVL        R10, -48(R11)
+	VPADDD.BCST 52(BX), Z11, Z11
+	MOVL        R12, -44(R11)
+	VPADDD      Z8, Z5, Z5
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z6, Z8
+	MOVL        R14, -36(R11)
+	VPADDD      Z9, Z0, Z0
+	VPADDD      Z1, Z11, Z1
+	MOVL        -32(R11), R10
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        -28(R11), R12
+	VPADDD      Z10, Z20, Z11
+	MOVL        -24(R11), R13
+	VPXORD.BCST 960(DX), Z17, Z12
+	MOVL        -20(R11), R14
+	VPADDD      Z13, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z19, Z25, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R10, -32(R11)
+	VPROLD      $0x05, Z5, Z18
+	MOVL        R12, -28(R11)
+	VPADDD      Z7, Z11, Z7
+	VPTERNLOGD  $0x96, Z28, Z27, Z3
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0x96, Z29, Z15, Z2
+	MOVL        R14, -20(R11)
+	VPADDD.BCST 180(BX), Z16, Z11
+	MOVL        -16(R11), R10
+	VPADDD      Z8, Z7, Z7
+	MOVL        -12(R11), R12
+	VPROLD      $0x05, Z0, Z8
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z1, Z16
+	MOVL        -4(R11), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z11
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z21, Z10
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4352(AX), Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z14, Z14
+	VPADDD      Z18, Z4, Z4
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0x96, Z24, Z23, Z6
+	MOVL        R12, -12(R11)
+	VPADDD      Z12, Z10, Z10
+	MOVL        R13, -8(R11)
+	VPADDD      Z2, Z14, Z2
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z7, Z14
+	MOVL        4(R11), R12
+	VPADDD      Z3, Z10, Z3
+	MOVL        8(R11), R13
+	VPADDD      Z16, Z2, Z2
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0x96, Z25, Z9, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 308(BX), Z22, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z8, Z3, Z3
+	VMOVDQU32   4416(AX), Z8
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 196(DX), Z8, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z18
+	MOVL        R10, (R11)
+	VPADDD      Z6, Z10, Z6
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        R13, 8(R11)
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        R14, 12(R11)
+	VPADDD      Z20, Z19, Z19
+	MOVL        16(R11), R10
+	VPADDD      Z14, Z6, Z6
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0x96, Z27, Z13, Z0
+	MOVL        24(R11), R13
+	VPTERNLOGD  $0x96, Z15, Z17, Z1
+	MOVL        28(R11), R14
+	VPADDD      Z5, Z19, Z5
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z18, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z23, Z11, Z7
+	MOVL        R10, 16(R11)
+	VPADDD.BCST 436(BX), Z28, Z18
+	MOVL        R12, 20(R11)
+	VMOVDQU32   4480(AX), Z26
+	MOVL        R13, 24(R11)
+	VPADDD      Z26, Z29, Z28
+	MOVL        R14, 28(R11)
+	VPXORD.BCST 452(DX), Z8, Z29
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z6, Z30
+	MOVL        36(R11), R12
+	VPADDD      Z0, Z18, Z0
+	VPADDD      Z16, Z28, Z16
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        44(R11), R14
+	VPADDD      Z20, Z24, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z0, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z12, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z24, Z7
+	MOVL        R10, 32(R11)
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        R12, 36(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z5, Z19
+	MOVL        R14, 44(R11)
+	VPADDD      Z30, Z7, Z7
+	VPTERNLOGD  $0x96, Z13, Z10, Z3
+	MOVL        48(R11), R10
+	VMOVDQU32   4544(AX), Z22
+	MOVL        52(R11), R12
+	VPADDD      Z22, Z2, Z2
+	MOVL        56(R11), R13
+	VPADDD      Z26, Z25, Z24
+	MOVL        60(R11), R14
+	VPXORD.BCST 708(DX), Z8, Z25
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z28
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4608(AX), Z30
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z21, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z29, Z24, Z24
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z6, Z29
+	MOVL        R12, 52(R11)
+	VPADDD      Z20, Z27, Z20
+	VMOVDQU32   4672(AX), Z27
+	MOVL        R13, 56(R11)
+	VPADDD      Z27, Z17, Z17
+	MOVL        R14, 60(R11)
+	VPADDD      Z4, Z24, Z4
+	MOVL        64(R11), R10
+	VPTERNLOGD  $0x96, Z11, Z14, Z6
+	MOVL        68(R11), R12
+	VPADDD      Z3, Z20, Z3
+	MOVL        72(R11), R13
+	VMOVDQU32   4736(AX), Z20
+	MOVL        76(R11), R14
+	VPADDD      Z20, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z5, Z5
+	VPADDD      Z26, Z23, Z23
+	MOVL        R10, 64(R11)
+	VPXORD.BCST 964(DX), Z8, Z8
+	MOVL        R12, 68(R11)
+	VPADDD      Z30, Z18, Z18
+	MOVL        R13, 72(R11)
+	VPADDD      Z25, Z23, Z23
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        80(R11), R10
+	VPADDD      Z27, Z12, Z12
+	MOVL        84(R11), R12
+	VPADDD      Z6, Z23, Z6
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0x96, Z10, Z16, Z0
+	MOVL        92(R11), R14
+	VPADDD      Z20, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z19
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z30, Z29, Z23
+	MOVL        R10, 80(R11)
+	VPADDD      Z8, Z13, Z8
+	MOVL        R12, 84(R11)
+	VPADDD      Z27, Z14, Z13
+	MOVL        R13, 88(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, 92(R11)
+	VPADDD      Z20, Z11, Z8
+	MOVL        96(R11), R10
+	VPADDD      Z19, Z0, Z0
+	MOVL        100(R11), R12
+	VPADDD      Z22, Z3, Z3
+	MOVL        104(R11), R13
+	VPADDD      Z30, Z24, Z11
+	MOVL        108(R11), R14
+	VPADDD      Z27, Z16, Z14
+	VPADDD      Z20, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z1, (SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z2, 64(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z21, 128(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z17, 192(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z15, 256(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z4, 320(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z5, 384(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z18, 448(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z12, 512(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z9, 576(SI)
+	VMOVDQU32   Z6, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z7, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z23, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z13, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z8, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z0, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z3, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z11, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z14, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z10, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
 	SUBQ        $+4, DI
 	JNZ         rows
 	VZEROUPPER
@@ -25346,6 +44536,4781 @@ rows:
 	VZEROUPPER
 	RET
 
+// func avx512HashAndFetch7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch7x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	VMOVDQU32   (AX), Z0
+	VPADDD.BCST 128(DX), Z0, Z1
+	LEAQ        128(R9), R11
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -128(R11), R10
+	VMOVDQU32   64(AX), Z3
+	MOVL        -124(R11), R12
+	VPADDD      Z3, Z2, Z2
+	MOVL        -120(R11), R13
+	VPROLD      $0x1e, Z1, Z4
+	MOVL        -116(R11), R14
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 384(DX), Z0, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, -124(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z1, Z1
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z9
+	MOVL        -112(R11), R10
+	VPADDD      Z8, Z1, Z1
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z7, Z8
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 640(DX), Z0, Z12
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z9, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R13, -104(R11)
+	VPADDD      Z3, Z15, Z15
+	MOVL        R14, -100(R11)
+	VMOVDQU32   320(AX), Z17
+	MOVL        -96(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -92(R11), R12
+	VPADDD      Z14, Z7, Z7
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 896(DX), Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z12, Z12
+	MOVL        -76(R11), R12
+	VPADDD      Z3, Z20, Z3
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -68(R11), R14
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   384(AX), Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        R10, -80(R11)
+	VPADDD      Z21, Z9, Z9
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        R13, -72(R11)
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        R14, -68(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        -56(R11), R13
+	VPROLD      $0x05, Z3, Z6
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z12, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z0, Z0
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        R12, -60(R11)
+	VPADDD      Z6, Z0, Z0
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z1, Z6
+	MOVL        R14, -52(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        -48(R11), R10
+	VPADDD      Z23, Z15, Z15
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        -40(R11), R13
+	VMOVDQU32   448(AX), Z24
+	MOVL        -36(R11), R14
+	VPADDD      Z24, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z12, Z10
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z4, Z2
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R14, -36(R11)
+	VPADDD      Z6, Z2, Z2
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -28(R11), R12
+	VPROLD      $0x05, Z15, Z6
+	VPADDD      Z17, Z3, Z3
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z8, Z8
+	MOVL        R10, -32(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        R12, -28(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z2, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z9, Z8, Z8
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        -8(R11), R13
+	VMOVDQU32   512(AX), Z26
+	MOVL        -4(R11), R14
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z11, Z1
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z7, Z11
+	VPROLD      $0x05, Z6, Z27
+	MOVL        R12, -12(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R13, -8(R11)
+	VPADDD      Z13, Z1, Z1
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        (R11), R10
+	VPADDD      Z24, Z14, Z13
+	MOVL        4(R11), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z8, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z16, Z16
+	MOVL        R10, (R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R14, 12(R11)
+	VPADDD      Z7, Z16, Z7
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z0, Z27
+	MOVL        24(R11), R13
+	VMOVDQU32   576(AX), Z28
+	MOVL        28(R11), R14
+	VPADDD      Z28, Z18, Z18
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z13, Z22
+	MOVL        R12, 20(R11)
+	VPADDD      Z3, Z19, Z3
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        32(R11), R10
+	VPADDD      Z26, Z21, Z19
+	MOVL        36(R11), R12
+	VPADDD      Z27, Z3, Z3
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z7, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z19, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z5, Z5
+	MOVL        R10, 32(R11)
+	VPADDD      Z22, Z6, Z6
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z2, Z22
+	VPADDD      Z8, Z5, Z5
+	MOVL        R14, 44(R11)
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        52(R11), R12
+	VMOVDQU32   640(AX), Z27
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z20, Z20
+	MOVL        60(R11), R14
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z23, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R12, 52(R11)
+	VPADDD      Z0, Z23, Z0
+	MOVL        R13, 56(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R14, 60(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        64(R11), R10
+	VPADDD      Z28, Z10, Z10
+	MOVL        68(R11), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z13
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z10, Z10
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R13, 72(R11)
+	VPADDD      Z7, Z4, Z4
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        84(R11), R12
+	VMOVDQU32   704(AX), Z26
+	MOVL        88(R11), R13
+	VPADDD      Z26, Z17, Z17
+	MOVL        92(R11), R14
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z10, Z23
+	MOVL        R12, 84(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        96(R11), R10
+	VPADDD      Z27, Z9, Z9
+	VPADDD      Z25, Z3, Z3
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z4, Z24
+	MOVL        108(R11), R14
+	VPADDD      Z6, Z9, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z6, Z6
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 104(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z10, Z11
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        116(R11), R12
+	VMOVDQU32   768(AX), Z28
+	MOVL        120(R11), R13
+	VPADDD      Z28, Z14, Z14
+	MOVL        124(R11), R14
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z14, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R10, 112(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        R12, 116(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        R14, 124(R11)
+	VPADDD      Z26, Z16, Z15
+	ADDQ        $+256, R11
+	VPADDD      Z25, Z0, Z0
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -120(R11), R13
+	VPADDD      Z10, Z15, Z10
+	MOVL        -116(R11), R14
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R12, -124(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, -120(R11)
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        R14, -116(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -112(R11), R10
+	VMOVDQU32   832(AX), Z27
+	MOVL        -108(R11), R12
+	VPADDD      Z27, Z21, Z21
+	VPADDD      Z23, Z4, Z4
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	MOVL        -100(R11), R14
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z21, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z19, Z3
+	MOVL        R10, -112(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        R13, -104(R11)
+	VPADDD      Z28, Z8, Z8
+	MOVL        R14, -100(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -88(R11), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        -84(R11), R14
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z20, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z2, Z23
+	VPADDD      Z5, Z20, Z5
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, -84(R11)
+	VMOVDQU32   896(AX), Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z26, Z22, Z22
+	MOVL        -76(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	MOVL        -68(R11), R14
+	VPADDD      Z28, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z22, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z13, Z0
+	MOVL        R10, -80(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	MOVL        R13, -72(R11)
+	VPADDD      Z27, Z7, Z7
+	MOVL        R14, -68(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -56(R11), R13
+	VPADDD      Z10, Z7, Z7
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z3, Z10
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -64(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, -52(R11)
+	VMOVDQU32   960(AX), Z28
+	MOVL        -48(R11), R10
+	VPADDD      Z28, Z12, Z12
+	MOVL        -44(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        -40(R11), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        -36(R11), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        R10, -48(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        R13, -40(R11)
+	VPADDD      Z26, Z11, Z9
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -28(R11), R12
+	VPADDD      Z6, Z9, Z6
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, -32(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R12, -28(R11)
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, -20(R11)
+	VMOVDQU32   1024(AX), Z27
+	MOVL        -16(R11), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        -12(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        -8(R11), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        -4(R11), R14
+	VPADDD      Z26, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z16
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z28, Z18, Z15
+	MOVL        R13, -8(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        4(R11), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, (R11)
+	VPADDD      Z4, Z21, Z4
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 12(R11)
+	VMOVDQU32   1088(AX), Z26
+	MOVL        16(R11), R10
+	VPADDD      Z26, Z19, Z19
+	VPADDD      Z23, Z4, Z4
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        24(R11), R13
+	VPADDD      Z28, Z8, Z8
+	MOVL        28(R11), R14
+	VPADDD      Z2, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 16(R11)
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        R12, 20(R11)
+	VPADDD      Z27, Z20, Z8
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        36(R11), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z22, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	VPADDD      Z5, Z22, Z5
+	MOVL        R10, 32(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, 40(R11)
+	VMOVDQU32   1152(AX), Z28
+	MOVL        R14, 44(R11)
+	VPADDD      Z28, Z13, Z13
+	MOVL        48(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        52(R11), R12
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z10, Z10
+	MOVL        60(R11), R14
+	VPADDD.BCST 132(DX), Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z13, Z1
+	MOVL        R10, 48(R11)
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        R12, 52(R11)
+	VPADDD      Z26, Z17, Z10
+	MOVL        R13, 56(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 60(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z5, Z13
+	MOVL        68(R11), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z3, Z10
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        76(R11), R14
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R14, 76(R11)
+	VPADDD      Z4, Z12, Z4
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        84(R11), R12
+	VPADDD      Z26, Z9, Z9
+	MOVL        88(R11), R13
+	VMOVDQU32   1216(AX), Z12
+	MOVL        92(R11), R14
+	VPADDD      Z12, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        R12, 84(R11)
+	VPADDD      Z28, Z14, Z11
+	VPADDD      Z25, Z3, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0xca, Z19, Z24, Z5
+	MOVL        96(R11), R10
+	VPADDD.BCST 644(DX), Z11, Z11
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z16, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z13
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z2, Z16
+	MOVL        R14, 108(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        116(R11), R12
+	VPADDD      Z28, Z15, Z15
+	MOVL        120(R11), R13
+	VMOVDQU32   1280(AX), Z27
+	MOVL        124(R11), R14
+	VPADDD      Z27, Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z5, Z5
+	VPTERNLOGD  $0xca, Z22, Z23, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 900(DX), Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R10, 112(R11)
+	VPROLD      $0x05, Z6, Z26
+	MOVL        R12, 116(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        R13, 120(R11)
+	VPADDD      Z16, Z1, Z1
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0xca, Z24, Z9, Z4
+	ADDQ        $+256, R11
+	VPADDD      Z12, Z21, Z15
+	MOVL        -128(R11), R10
+	VPADDD      Z13, Z0, Z0
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -116(R11), R14
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z7, Z7
+	MOVL        R10, -128(R11)
+	VPTERNLOGD  $0xca, Z10, Z14, Z3
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z1, Z21
+	MOVL        R13, -120(R11)
+	VPADDD      Z4, Z19, Z4
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R14, -116(R11)
+	VPROLD      $0x05, Z0, Z26
+	MOVL        -112(R11), R10
+	VMOVDQU32   1344(AX), Z28
+	MOVL        -108(R11), R12
+	VPADDD      Z28, Z20, Z20
+	MOVL        -104(R11), R13
+	VPADDD      Z16, Z4, Z4
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z23, Z11, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 136(DX), Z20, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        R10, -112(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        R12, -108(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z9, Z18, Z5
+	MOVL        R14, -100(R11)
+	VPADDD      Z27, Z22, Z8
+	MOVL        -96(R11), R10
+	VPADDD      Z26, Z3, Z3
+	MOVL        -92(R11), R12
+	VPADDD      Z21, Z2, Z2
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z4, Z12
+	MOVL        -84(R11), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z21
+	VPADDD      Z28, Z24, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z14, Z15, Z0
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0x96, Z25, Z13, Z1
+	MOVL        R12, -92(R11)
+	VPADDD.BCST 392(DX), Z22, Z20
+	MOVL        R13, -88(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z3, Z24
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -76(R11), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z19, Z7
+	MOVL        -68(R11), R14
+	VPADDD      Z27, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1408(AX), Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z17, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z12
+	MOVL        R10, -80(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, -76(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        R14, -68(R11)
+	VPADDD      Z28, Z23, Z17
+	MOVL        -64(R11), R10
+	VPADDD      Z24, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z16, Z4
+	MOVL        -56(R11), R13
+	VPADDD.BCST 648(DX), Z17, Z17
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z17, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0x96, Z13, Z21, Z2
+	MOVL        R12, -60(R11)
+	VPADDD      Z20, Z9, Z9
+	MOVL        R13, -56(R11)
+	VPADDD      Z12, Z7, Z7
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z0, Z12
+	MOVL        -48(R11), R10
+	VPROLD      $0x05, Z1, Z17
+	MOVL        -44(R11), R12
+	VPADDD      Z4, Z9, Z4
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        -36(R11), R14
+	VPADDD      Z28, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1472(AX), Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z25, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z19, Z22, Z6
+	VPADDD.BCST 904(DX), Z14, Z14
+	MOVL        R10, -48(R11)
+	VPADDD      Z2, Z25, Z2
+	MOVL        R12, -44(R11)
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z7, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        -32(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z16, Z10, Z5
+	MOVL        -24(R11), R13
+	VPADDD      Z20, Z11, Z11
+	MOVL        -20(R11), R14
+	VPADDD      Z12, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R10, -32(R11)
+	VPTERNLOGD  $0x96, Z21, Z24, Z1
+	MOVL        R12, -28(R11)
+	VPADDD      Z27, Z18, Z17
+	MOVL        R13, -24(R11)
+	VPADDD      Z26, Z6, Z6
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z8, Z23, Z0
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z2, Z18
+	MOVL        -12(R11), R12
+	VPADDD      Z5, Z17, Z5
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z7, Z17
+	VPROLD      $0x05, Z3, Z26
+	MOVL        -4(R11), R14
+	VMOVDQU32   1536(AX), Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z9, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z15, Z14
+	MOVL        R10, -16(R11)
+	VPADDD.BCST 140(DX), Z13, Z13
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R14, -4(R11)
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R11), R10
+	VPADDD      Z1, Z13, Z1
+	MOVL        4(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z25, Z4
+	MOVL        8(R11), R13
+	VPADDD      Z27, Z19, Z13
+	MOVL        12(R11), R14
+	VPADDD      Z26, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z18, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z13, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R10, (R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R12, 4(R11)
+	VPADDD      Z28, Z16, Z16
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z23, Z11, Z3
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z24, Z12, Z2
+	MOVL        16(R11), R10
+	VPADDD.BCST 396(DX), Z16, Z16
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z0, Z20
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z1, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z9, Z17, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1600(AX), Z16
+	MOVL        R10, 16(R11)
+	VPADDD      Z16, Z21, Z21
+	MOVL        R12, 20(R11)
+	VPADDD      Z14, Z4, Z4
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R14, 28(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        32(R11), R10
+	VPADDD      Z2, Z21, Z2
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        40(R11), R13
+	VPADDD      Z28, Z22, Z21
+	MOVL        44(R11), R14
+	VPADDD      Z20, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z2, Z2
+	VPTERNLOGD  $0x96, Z25, Z15, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 652(DX), Z21, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R12, 36(R11)
+	VPADDD      Z6, Z20, Z6
+	MOVL        R13, 40(R11)
+	VPTERNLOGD  $0x96, Z11, Z13, Z0
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0x96, Z12, Z18, Z1
+	MOVL        48(R11), R10
+	VPADDD      Z16, Z10, Z10
+	MOVL        52(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z3, Z14
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z10, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z23, Z23
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1664(AX), Z27
+	MOVL        R10, 48(R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R12, 52(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z17, Z19, Z7
+	MOVL        R14, 60(R11)
+	VPADDD.BCST 908(DX), Z23, Z23
+	VPADDD.BCST 144(DX), Z24, Z24
+	MOVL        64(R11), R10
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        72(R11), R13
+	VPADDD      Z0, Z23, Z0
+	MOVL        76(R11), R14
+	VPADDD      Z1, Z24, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z15, Z8, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z1, Z1
+	MOVL        R10, 64(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R12, 68(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        80(R11), R10
+	VPADDD      Z27, Z25, Z23
+	MOVL        84(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0x96, Z18, Z22, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 400(DX), Z23, Z23
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z25
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z23, Z4
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0x96, Z19, Z10, Z6
+	MOVL        R12, 84(R11)
+	VPADDD      Z16, Z11, Z11
+	MOVL        R13, 88(R11)
+	VMOVDQU32   1728(AX), Z16
+	MOVL        R14, 92(R11)
+	VPADDD      Z16, Z12, Z12
+	MOVL        96(R11), R10
+	VPADDD      Z14, Z4, Z4
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z7, Z14
+	MOVL        104(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        108(R11), R14
+	VPADDD.BCST 148(DX), Z12, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z17, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0x96, Z8, Z26, Z5
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 656(DX), Z17, Z11
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R14, 108(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z4, Z23
+	MOVL        116(R11), R12
+	VPADDD      Z6, Z11, Z6
+	VPTERNLOGD  $0x96, Z21, Z9, Z0
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        124(R11), R14
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 404(DX), Z15, Z15
+	MOVL        R10, 112(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R12, 116(R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R14, 124(R11)
+	VPADDD      Z5, Z15, Z5
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z10, Z24, Z7
+	MOVL        -128(R11), R10
+	VPADDD.BCST 912(DX), Z13, Z13
+	MOVL        -124(R11), R12
+	VMOVDQU32   1792(AX), Z15
+	MOVL        -120(R11), R13
+	VPADDD      Z15, Z18, Z18
+	MOVL        -116(R11), R14
+	VPADDD      Z23, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z13, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z13
+	VPADDD      Z16, Z19, Z18
+	MOVL        R10, -128(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R12, -124(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z26, Z12, Z4
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 660(DX), Z18, Z14
+	MOVL        -112(R11), R10
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z5, Z27
+	MOVL        -100(R11), R14
+	VPADDD      Z7, Z14, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z9, Z17, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z7, Z7
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        R12, -108(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R13, -104(R11)
+	VPADDD      Z4, Z8, Z4
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z6, Z8
+	MOVL        -96(R11), R10
+	VPADDD      Z16, Z21, Z16
+	MOVL        -92(R11), R12
+	VMOVDQU32   1856(AX), Z21
+	MOVL        -88(R11), R13
+	VPADDD      Z21, Z22, Z22
+	VPADDD      Z27, Z4, Z4
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 916(DX), Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z22, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z27
+	MOVL        R10, -96(R11)
+	VPADDD      Z3, Z16, Z3
+	MOVL        R12, -92(R11)
+	VPADDD      Z23, Z2, Z2
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0x96, Z12, Z13, Z5
+	MOVL        R14, -84(R11)
+	VPADDD      Z15, Z10, Z10
+	MOVL        -80(R11), R12
+	VPADDD      Z14, Z3, Z3
+	MOVL        -76(R11), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        -72(R11), R14
+	VPROLD      $0x05, Z4, Z16
+	MOVL        -68(R11), R15
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        (R8)(R13*4), R13
+	MOVL        (DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        (CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, (BX)
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0x96, Z11, Z19, Z1
+	MOVL        R13, -76(R11)
+	VPADDD      Z21, Z26, Z23
+	VPADDD      Z27, Z6, Z6
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0x96, Z17, Z18, Z0
+	MOVL        R15, -68(R11)
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -64(R11), R10
+	VPADDD      Z5, Z23, Z5
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        -56(R11), R13
+	VPROLD      $0x05, Z3, Z27
+	MOVL        -52(R11), R14
+	VMOVDQU32   1920(AX), Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z25, Z8, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z9, Z9
+	MOVL        R10, -64(R11)
+	VPADDD.BCST 152(DX), Z20, Z15
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R14, -52(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        -48(R11), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        -44(R11), R13
+	MOVL        256(DX), R10
+	MOVL        -40(R11), R14
+	XORL        (CX), R10
+	MOVL        -36(R11), R15
+	MOVL        R10, 128(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	VPADDD      Z21, Z24, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -48(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, -44(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R14, -40(R11)
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R15, -36(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        -32(R11), R10
+	VPADDD      Z20, Z7, Z7
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z10, Z3
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        -20(R11), R14
+	VPADDD.BCST 408(DX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z12, Z4
+	MOVL        R10, -32(R11)
+	MOVL        512(DX), R10
+	MOVL        R12, -28(R11)
+	XORL        (CX), R10
+	MOVL        R13, -24(R11)
+	MOVL        R10, 256(BX)
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z8, Z23, Z6
+	VPADDD      Z21, Z17, Z12
+	MOVL        -16(R11), R10
+	VMOVDQU32   1984(AX), Z17
+	MOVL        -12(R11), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        -8(R11), R13
+	VPADDD      Z15, Z4, Z4
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z25, Z12
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        R12, -12(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0x96, Z22, Z16, Z5
+	MOVL        R14, -4(R11)
+	VPADDD.BCST 664(DX), Z12, Z12
+	MOVL        (R11), R12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        4(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        8(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        12(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        768(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        (CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 384(BX)
+	VPTERNLOGD  $0x96, Z10, Z9, Z0
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z14, Z24, Z1
+	MOVL        R12, (R11)
+	VPADDD      Z17, Z13, Z12
+	MOVL        R13, 4(R11)
+	VPADDD      Z15, Z6, Z6
+	MOVL        R14, 8(R11)
+	VPROLD      $0x05, Z3, Z13
+	MOVL        R15, 12(R11)
+	MOVL        4(DX), R10
+	MOVL        16(R11), R12
+	XORL        4(CX), R10
+	MOVL        20(R11), R13
+	MOVL        R10, 4(BX)
+	MOVL        24(R11), R10
+	VPROLD      $0x05, Z2, Z15
+	MOVL        28(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2048(AX), Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z19, Z19
+	MOVL        R12, 16(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R13, 20(R11)
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        R10, 24(R11)
+	VPADDD.BCST 920(DX), Z18, Z18
+	MOVL        R14, 28(R11)
+	VPADDD.BCST (BX), Z19, Z19
+	MOVL        32(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        36(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	VPADDD      Z0, Z18, Z0
+	MOVL        40(R11), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        44(R11), R15
+	VPTERNLOGD  $0x96, Z16, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	MOVL        260(DX), R10
+	MOVL        R12, 32(R11)
+	XORL        4(CX), R10
+	MOVL        R13, 36(R11)
+	MOVL        R10, 132(BX)
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z5, Z13
+	MOVL        R15, 44(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z22, Z18
+	MOVL        60(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z9, Z21, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z24, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 128(BX), Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z0, Z22
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, 52(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z20, Z12, Z6
+	MOVL        R14, 60(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        64(R11), R12
+	VMOVDQU32   2112(AX), Z17
+	MOVL        68(R11), R13
+	VPADDD      Z17, Z14, Z14
+	MOVL        72(R11), R14
+	VPADDD      Z13, Z4, Z4
+	MOVL        76(R11), R15
+	MOVL        516(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        4(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 260(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z13
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z3, Z10, Z3
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 156(DX), Z14, Z10
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R14, 72(R11)
+	VPADDD      Z27, Z23, Z18
+	MOVL        R15, 76(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        80(R11), R10
+	VPADDD      Z2, Z10, Z2
+	MOVL        84(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z26, Z5
+	MOVL        88(R11), R14
+	VPADDD.BCST 256(BX), Z18, Z10
+	MOVL        92(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R10, 80(R11)
+	VPADDD      Z17, Z16, Z16
+	MOVL        R13, 84(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        R14, 88(R11)
+	MOVL        772(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        4(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 388(BX)
+	MOVL        100(R11), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        104(R11), R13
+	VPTERNLOGD  $0x96, Z25, Z15, Z1
+	MOVL        108(R11), R14
+	VPADDD.BCST 412(DX), Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z16, Z5
+	MOVL        R12, 96(R11)
+	VPTERNLOGD  $0x96, Z12, Z19, Z7
+	MOVL        R10, 100(R11)
+	VPADDD.BCST 384(BX), Z9, Z9
+	MOVL        R13, 104(R11)
+	VMOVDQU32   2176(AX), Z16
+	VPADDD      Z16, Z24, Z24
+	MOVL        R14, 108(R11)
+	VPADDD      Z22, Z5, Z5
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z6, Z22
+	MOVL        116(R11), R12
+	VPADDD      Z0, Z9, Z0
+	MOVL        120(R11), R13
+	VPADDD.BCST 4(BX), Z24, Z9
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z26, Z14, Z4
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 668(DX), Z20, Z9
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R13, 120(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z5, Z20
+	ADDQ        $+256, R11
+	VPADDD      Z7, Z9, Z7
+	MOVL        -128(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        -120(R11), R13
+	VPADDD      Z16, Z11, Z11
+	MOVL        -116(R11), R14
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z22
+	VPTERNLOGD  $0x96, Z15, Z10, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 132(BX), Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z21, Z17
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z1, Z21
+	MOVL        R12, -124(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z19, Z23, Z6
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 924(DX), Z17, Z11
+	MOVL        -112(R11), R10
+	VMOVDQU32   2240(AX), Z17
+	MOVL        -108(R11), R12
+	VPADDD      Z17, Z25, Z25
+	MOVL        -104(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z12, Z12
+	MOVL        R10, -112(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        R12, -108(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z5
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 260(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -88(R11), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z18, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z26, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z20
+	MOVL        R10, -96(R11)
+	MOVL        8(DX), R10
+	MOVL        R12, -92(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -88(R11)
+	MOVL        R10, 8(BX)
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z5, Z12, Z5
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z16, Z8, Z8
+	MOVL        -68(R11), R14
+	VMOVDQU32   2304(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z27, Z7
+	VPADDD.BCST 388(BX), Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 160(DX), Z15, Z15
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R13, -72(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, -68(R11)
+	VPADDD      Z1, Z15, Z1
+	MOVL        -64(R11), R12
+	VPTERNLOGD  $0x96, Z24, Z11, Z4
+	MOVL        -60(R11), R13
+	VPADDD      Z17, Z19, Z8
+	MOVL        -56(R11), R14
+	VPADDD      Z20, Z0, Z0
+	MOVL        -52(R11), R15
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        264(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        8(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 136(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -64(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -60(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -56(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R15, -52(R11)
+	VPADDD      Z16, Z14, Z14
+	MOVL        -48(R11), R10
+	VPADDD      Z28, Z7, Z7
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	VPTERNLOGD  $0x96, Z9, Z22, Z2
+	MOVL        -40(R11), R13
+	VPADDD.BCST 416(DX), Z14, Z14
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z27, Z12, Z6
+	MOVL        R10, -48(R11)
+	VPADDD      Z17, Z18, Z14
+	MOVL        R12, -44(R11)
+	VMOVDQU32   2368(AX), Z17
+	MOVL        R13, -40(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        R14, -36(R11)
+	VPADDD      Z15, Z4, Z4
+	MOVL        -32(R11), R12
+	MOVL        520(DX), R10
+	MOVL        -28(R11), R13
+	XORL        8(CX), R10
+	MOVL        -24(R11), R14
+	MOVL        R10, 264(BX)
+	MOVL        -20(R11), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 164(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z23, Z18
+	MOVL        R12, -32(R11)
+	VPADDD      Z26, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0x96, Z11, Z25, Z5
+	MOVL        R14, -24(R11)
+	VPADDD.BCST 672(DX), Z18, Z10
+	MOVL        R10, -20(R11)
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -16(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z4, Z23
+	MOVL        -8(R11), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        -4(R11), R15
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        776(DX), R10
+	MOVL        R12, -16(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -12(R11)
+	MOVL        R10, 392(BX)
+	MOVL        R14, -8(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R15, -4(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z1
+	MOVL        (R11), R10
+	VPADDD.BCST 420(DX), Z24, Z24
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        8(R11), R13
+	VPADDD      Z16, Z13, Z13
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z2, Z16
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 928(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2432(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z9, Z9
+	MOVL        R10, (R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, 8(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, 12(R11)
+	VPADDD.BCST 8(BX), Z9, Z9
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        20(R11), R12
+	VPADDD      Z17, Z27, Z27
+	MOVL        24(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        28(R11), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 676(DX), Z27, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z1, Z1
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R12, 20(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 24(R11)
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R14, 28(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        32(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z0, Z23
+	MOVL        40(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z10, Z2
+	MOVL        44(R11), R14
+	VPADDD.BCST 136(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        R10, 32(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z6
+	MOVL        R12, 36(R11)
+	VPADDD.BCST 932(DX), Z17, Z11
+	MOVL        R13, 40(R11)
+	VMOVDQU32   2496(AX), Z17
+	MOVL        R14, 44(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        48(R11), R10
+	VPADDD      Z16, Z4, Z4
+	MOVL        52(R11), R12
+	VPROLD      $0x05, Z7, Z16
+	MOVL        56(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        60(R11), R14
+	VPADDD.BCST 168(DX), Z22, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z12, Z12
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z13, Z5
+	MOVL        R10, 48(R11)
+	VPADDD.BCST 264(BX), Z12, Z11
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 56(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z4, Z21
+	MOVL        64(R11), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        68(R11), R13
+	VPTERNLOGD  $0x96, Z18, Z15, Z0
+	MOVL        72(R11), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        76(R11), R15
+	VPADDD      Z17, Z25, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R14*4), R14
+	MOVL        12(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        12(CX), R10
+	MOVL        R12, 64(R11)
+	MOVL        R10, 12(BX)
+	MOVL        R13, 68(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        R14, 72(R11)
+	VPADDD.BCST 424(DX), Z23, Z23
+	MOVL        R15, 76(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        80(R11), R10
+	VPADDD      Z24, Z8, Z8
+	VPROLD      $0x05, Z2, Z24
+	MOVL        84(R11), R12
+	VPADDD      Z5, Z23, Z5
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        92(R11), R14
+	VPADDD.BCST 392(BX), Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2560(AX), Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z21
+	MOVL        R10, 80(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R12, 84(R11)
+	VPADDD.BCST 172(DX), Z19, Z8
+	MOVL        R13, 88(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R14, 92(R11)
+	VPADDD      Z17, Z20, Z20
+	MOVL        96(R11), R12
+	VPADDD      Z16, Z0, Z0
+	MOVL        100(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        104(R11), R14
+	MOVL        268(DX), R10
+	MOVL        108(R11), R15
+	XORL        12(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 140(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 680(DX), Z20, Z8
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z3, Z16
+	VPADDD      Z24, Z1, Z1
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R13, 100(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R14, 104(R11)
+	VPTERNLOGD  $0x96, Z15, Z12, Z3
+	MOVL        R15, 108(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        112(R11), R10
+	VPADDD      Z23, Z14, Z14
+	MOVL        116(R11), R14
+	VPADDD      Z21, Z7, Z7
+	MOVL        120(R11), R12
+	VPROLD      $0x05, Z0, Z21
+	MOVL        124(R11), R13
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 428(DX), Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z18, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z18
+	MOVL        R10, 112(R11)
+	VPADDD      Z4, Z14, Z4
+	MOVL        R14, 116(R11)
+	MOVL        524(DX), R10
+	MOVL        R12, 120(R11)
+	XORL        12(CX), R10
+	MOVL        R13, 124(R11)
+	MOVL        R10, 268(BX)
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        -128(R11), R10
+	VPADDD.BCST 936(DX), Z17, Z14
+	MOVL        -124(R11), R12
+	VMOVDQU32   2624(AX), Z17
+	VPADDD      Z17, Z10, Z10
+	MOVL        -120(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        -116(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z26, Z14
+	MOVL        R10, -128(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R12, -124(R11)
+	VPADDD      Z18, Z2, Z2
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xe8, Z22, Z19, Z5
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 684(DX), Z14, Z14
+	MOVL        -112(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -108(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -104(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        -100(R11), R15
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        780(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        12(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 396(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        R12, -112(R11)
+	MOVL        16(DX), R10
+	XORL        16(CX), R10
+	MOVL        R13, -108(R11)
+	MOVL        R10, 16(BX)
+	MOVL        R14, -104(R11)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R15, -100(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        -96(R11), R10
+	VPADDD      Z20, Z6, Z6
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -84(R11), R14
+	VPADDD      Z5, Z13, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2688(AX), Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z9, Z9
+	MOVL        R10, -96(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R12, -92(R11)
+	VPTERNLOGD  $0xe8, Z25, Z24, Z7
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 940(DX), Z15, Z15
+	MOVL        R14, -84(R11)
+	VPADDD.BCST 12(BX), Z9, Z9
+	MOVL        -80(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -72(R11), R14
+	VPADDD      Z0, Z15, Z0
+	MOVL        -68(R11), R15
+	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        16(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 144(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z19, Z10, Z4
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z17, Z27, Z9
+	MOVL        R12, -80(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R13, -76(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        R14, -72(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R15, -68(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        -60(R11), R13
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        -56(R11), R14
+	VPADDD      Z23, Z22, Z20
+	MOVL        -52(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z16, Z18, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z8, Z21, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 140(BX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R14, -56(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R10
+	MOVL        R12, -52(R11)
+	XORL        16(CX), R10
+	MOVL        -48(R11), R12
+	MOVL        R10, 272(BX)
+	MOVL        -44(R11), R10
+	VPTERNLOGD  $0xe8, Z24, Z13, Z6
+	MOVL        -40(R11), R13
+	VPADDD      Z17, Z12, Z12
+	MOVL        -36(R11), R14
+	VMOVDQU32   2752(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z12, Z3
+	MOVL        R12, -48(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -44(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R13, -40(R11)
+	VPADDD      Z23, Z25, Z12
+	MOVL        R14, -36(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        -32(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        -28(R11), R13
+	VPTERNLOGD  $0xe8, Z10, Z26, Z5
+	MOVL        -24(R11), R14
+	VPADDD.BCST 268(BX), Z12, Z12
+	MOVL        -20(R11), R15
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z27
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        784(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        16(CX), R10
+	MOVL        R12, -32(R11)
+	MOVL        R10, 400(BX)
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z18, Z9, Z0
+	MOVL        R14, -24(R11)
+	VPTERNLOGD  $0xe8, Z21, Z15, Z1
+	MOVL        R15, -20(R11)
+	VPADDD      Z17, Z19, Z12
+	MOVL        -16(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -8(R11), R14
+	MOVL        20(DX), R10
+	MOVL        -4(R11), R15
+	XORL        20(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 20(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        R12, -16(R11)
+	VPADDD      Z23, Z16, Z16
+	MOVL        R13, -12(R11)
+	VMOVDQU32   2816(AX), Z23
+	MOVL        R14, -8(R11)
+	VPADDD      Z23, Z8, Z8
+	MOVL        R15, -4(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z13, Z22, Z7
+	VPADDD.BCST 396(BX), Z16, Z16
+	MOVL        4(R11), R13
+	VPADDD.BCST 16(BX), Z8, Z8
+	MOVL        8(R11), R14
+	VPROLD      $0x1e, Z4, Z27
+	MOVL        12(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z16, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z26, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z24, Z8
+	MOVL        R10, (R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R13, 4(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        R14, 8(R11)
+	MOVL        276(DX), R10
+	MOVL        R12, 12(R11)
+	XORL        20(CX), R10
+	MOVL        16(R11), R12
+	MOVL        R10, 148(BX)
+	MOVL        20(R11), R10
+	VPROLD      $0x05, Z5, Z14
+	MOVL        24(R11), R13
+	VPADDD      Z7, Z8, Z7
+	MOVL        28(R11), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z9, Z20, Z3
+	VPTERNLOGD  $0xe8, Z15, Z25, Z2
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 144(BX), Z10, Z10
+	MOVL        R10, 20(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        32(R11), R12
+	VPADDD      Z4, Z10, Z4
+	MOVL        36(R11), R13
+	VPTERNLOGD  $0xe8, Z22, Z12, Z6
+	MOVL        40(R11), R14
+	VPADDD      Z17, Z18, Z10
+	MOVL        44(R11), R15
+	VMOVDQU32   2880(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	MOVL        532(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        20(CX), R10
+	MOVL        R12, 32(R11)
+	MOVL        R10, 276(BX)
+	MOVL        R13, 36(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R14, 40(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R15, 44(R11)
+	VPADDD.BCST 176(DX), Z18, Z10
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        52(R11), R12
+	VPADDD      Z23, Z13, Z13
+	MOVL        56(R11), R13
+	VPADDD      Z24, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xe8, Z11, Z27, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 272(BX), Z13, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z21
+	MOVL        R10, 48(R11)
+	VPADDD      Z6, Z10, Z6
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R14, 60(R11)
+	VPADDD      Z17, Z26, Z24
+	MOVL        64(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        68(R11), R13
+	MOVL        788(DX), R10
+	MOVL        72(R11), R14
+	XORL        20(CX), R10
+	MOVL        76(R11), R15
+	MOVL        R10, 404(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R13*4), R13
+	MOVL        24(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        24(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 24(BX)
+	MOVL        R12, 64(R11)
+	VPTERNLOGD  $0xe8, Z25, Z16, Z1
+	MOVL        R13, 68(R11)
+	VPADDD.BCST 432(DX), Z24, Z24
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R14, 72(R11)
+	VPADDD      Z23, Z9, Z9
+	MOVL        R15, 76(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        80(R11), R10
+	VPADDD      Z5, Z24, Z5
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z19, Z7
+	MOVL        88(R11), R13
+	VPADDD.BCST 400(BX), Z9, Z9
+	MOVL        92(R11), R14
+	VMOVDQU32   2944(AX), Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 20(BX), Z15, Z9
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R13, 88(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        R14, 92(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        96(R11), R12
+	VPADDD      Z1, Z9, Z1
+	MOVL        100(R11), R13
+	MOVL        280(DX), R10
+	MOVL        104(R11), R14
+	XORL        24(CX), R10
+	MOVL        108(R11), R15
+	MOVL        R10, 152(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z27, Z18, Z4
+	VPADDD.BCST 688(DX), Z22, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z22
+	MOVL        R12, 96(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z8, Z13, Z3
+	MOVL        R14, 104(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R15, 108(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        112(R11), R12
+	VPADDD      Z21, Z7, Z7
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z0, Z21
+	MOVL        120(R11), R14
+	MOVL        28(DX), R10
+	MOVL        124(R11), R15
+	XORL        28(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 28(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z16, Z10, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 148(BX), Z11, Z11
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        R12, 112(R11)
+	VPADDD      Z17, Z20, Z17
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, 120(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R15, 124(R11)
+	MOVL        536(DX), R10
+	XORL        24(CX), R10
+	ADDQ        $+256, R11
+	MOVL        R10, 280(BX)
+	MOVL        -128(R11), R10
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        -124(R11), R12
+	VPADDD.BCST 944(DX), Z17, Z11
+	MOVL        -120(R11), R13
+	VMOVDQU32   3008(AX), Z17
+	MOVL        -116(R11), R14
+	VPADDD      Z17, Z25, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z25, Z2
+	MOVL        R10, -128(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R12, -124(R11)
+	VPADDD      Z24, Z12, Z12
+	MOVL        R13, -120(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R14, -116(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        -112(R11), R12
+	MOVL        284(DX), R10
+	MOVL        -108(R11), R13
+	XORL        28(CX), R10
+	MOVL        -104(R11), R14
+	MOVL        R10, 156(BX)
+	MOVL        -100(R11), R10
+	VPTERNLOGD  $0xe8, Z18, Z15, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 276(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z12, Z6
+	MOVL        R12, -112(R11)
+	MOVL        792(DX), R12
+	MOVL        R13, -108(R11)
+	XORL        24(CX), R12
+	MOVL        R14, -104(R11)
+	MOVL        R12, 408(BX)
+	MOVL        R10, -100(R11)
+	VPTERNLOGD  $0xe8, Z13, Z14, Z0
+	MOVL        -96(R11), R12
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        -92(R11), R13
+	VPADDD      Z17, Z27, Z12
+	MOVL        -88(R11), R14
+	VPADDD      Z22, Z6, Z6
+	MOVL        -84(R11), R15
+	VPROLD      $0x05, Z3, Z22
+	MOVL        (R8)(R12*4), R12
+	MOVL        32(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        32(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 32(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, -96(R11)
+	VPADDD      Z5, Z12, Z5
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        R14, -88(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        R15, -84(R11)
+	VMOVDQU32   3072(AX), Z24
+	VPADDD      Z24, Z16, Z16
+	MOVL        -80(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -76(R11), R13
+	MOVL        540(DX), R10
+	MOVL        -72(R11), R14
+	XORL        28(CX), R10
+	MOVL        -68(R11), R15
+	MOVL        R10, 284(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z26, Z23, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 404(BX), Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 24(BX), Z16, Z16
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R12, -80(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R13, -76(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, -72(R11)
+	VPADDD      Z1, Z16, Z1
+	MOVL        R15, -68(R11)
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        -64(R11), R12
+	VPADDD      Z17, Z19, Z8
+	MOVL        -60(R11), R13
+	VPADDD      Z22, Z0, Z0
+	MOVL        -56(R11), R14
+	VPADDD      Z27, Z1, Z1
+	MOVL        -52(R11), R15
+	MOVL        288(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        32(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 160(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z16
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R13, -60(R11)
+	VPADDD      Z24, Z18, Z18
+	MOVL        R14, -56(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R15, -52(R11)
+	MOVL        796(DX), R10
+	MOVL        -48(R11), R12
+	XORL        28(CX), R10
+	MOVL        -44(R11), R13
+	MOVL        R10, 412(BX)
+	MOVL        -40(R11), R10
+	VPTERNLOGD  $0xe8, Z14, Z20, Z3
+	MOVL        -36(R11), R14
+	VPTERNLOGD  $0xe8, Z9, Z21, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 152(BX), Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z27
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, -48(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, -44(R11)
+	VPTERNLOGD  $0xe8, Z23, Z12, Z6
+	MOVL        R10, -40(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        R14, -36(R11)
+	VMOVDQU32   3136(AX), Z17
+	MOVL        -32(R11), R12
+	VPADDD      Z17, Z10, Z10
+	MOVL        -28(R11), R13
+	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R10
+	MOVL        -24(R11), R14
+	XORL        32(CX), R10
+	MOVL        -20(R11), R15
+	MOVL        R10, 288(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 28(BX), Z10, Z10
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R12, -32(R11)
+	VPADDD      Z24, Z26, Z18
+	MOVL        R13, -28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        R14, -24(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0xe8, Z11, Z25, Z5
+	MOVL        -16(R11), R10
+	VPADDD.BCST 280(BX), Z18, Z10
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -8(R11), R13
+	VPADDD      Z28, Z2, Z2
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z15, Z15
+	MOVL        R10, -16(R11)
+	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R10
+	MOVL        R12, -12(R11)
+	XORL        32(CX), R10
+	MOVL        R13, -8(R11)
+	MOVL        R10, 416(BX)
+	MOVL        R14, -4(R11)
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z21, Z19, Z1
+	MOVL        4(R11), R12
+	VPADDD.BCST 156(BX), Z15, Z15
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        12(R11), R14
+	VPADDD      Z24, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z15, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z12, Z22, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 408(BX), Z14, Z14
+	MOVL        R10, (R11)
+	VMOVDQU32   3200(AX), Z15
+	MOVL        R12, 4(R11)
+	VPADDD      Z15, Z9, Z9
+	MOVL        R13, 8(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z6, Z26
+	MOVL        16(R11), R10
+	VPADDD      Z0, Z14, Z0
+	MOVL        20(R11), R12
+	VPADDD.BCST 32(BX), Z9, Z9
+	MOVL        24(R11), R13
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        28(R11), R14
+	VPADDD      Z17, Z23, Z23
+	VPADDD      Z16, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z25, Z13, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 284(BX), Z23, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        R10, 16(R11)
+	VPADDD      Z24, Z1, Z1
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0xe8, Z8, Z18, Z3
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        36(R11), R12
+	VPADDD      Z15, Z11, Z11
+	MOVL        40(R11), R13
+	VPADDD      Z26, Z7, Z7
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z0, Z24
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z19, Z10, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 160(BX), Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z20, Z17
+	MOVL        R10, 32(R11)
+	MOVL        36(DX), R10
+	MOVL        R12, 36(R11)
+	XORL        36(CX), R10
+	MOVL        R13, 40(R11)
+	MOVL        R10, 36(BX)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, 44(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        48(R11), R10
+	VPTERNLOGD  $0xe8, Z22, Z27, Z6
+	MOVL        52(R11), R12
+	VPADDD.BCST 412(BX), Z17, Z11
+	MOVL        56(R11), R13
+	VMOVDQU32   3264(AX), Z17
+	MOVL        60(R11), R14
+	VPADDD      Z17, Z21, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 180(DX), Z21, Z11
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        R12, 52(R11)
+	VPADDD      Z15, Z12, Z12
+	MOVL        R13, 56(R11)
+	VPADDD      Z24, Z3, Z3
+	MOVL        R14, 60(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        64(R11), R12
+	VPTERNLOGD  $0xe8, Z13, Z14, Z5
+	MOVL        68(R11), R13
+	VPADDD.BCST 288(BX), Z12, Z11
+	MOVL        72(R11), R14
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        76(R11), R15
+	VPADDD      Z20, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	MOVL        292(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        36(CX), R10
+	MOVL        R10, 164(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z20
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z6, Z11, Z6
+	MOVL        R12, 64(R11)
+	VPTERNLOGD  $0xe8, Z18, Z16, Z0
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R14, 72(R11)
+	VPADDD      Z17, Z25, Z24
+	MOVL        R15, 76(R11)
+	VPADDD      Z23, Z6, Z6
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z3, Z23
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        88(R11), R13
+	VPADDD.BCST 436(DX), Z24, Z24
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 416(BX), Z8, Z8
+	MOVL        R12, 84(R11)
+	VMOVDQU32   3328(AX), Z24
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z19, Z19
+	MOVL        R14, 92(R11)
+	VPADDD      Z20, Z5, Z5
+	MOVL        96(R11), R12
+	MOVL        548(DX), R10
+	XORL        36(CX), R10
+	MOVL        100(R11), R13
+	MOVL        R10, 292(BX)
+	MOVL        104(R11), R10
+	VPROLD      $0x05, Z6, Z20
+	MOVL        108(R11), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 184(DX), Z19, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z22, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z0, Z0
+	MOVL        R12, 96(R11)
+	VPADDD      Z1, Z8, Z1
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z14, Z21, Z4
+	MOVL        R10, 104(R11)
+	VPADDD.BCST 692(DX), Z22, Z8
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z3, Z22
+	MOVL        112(R11), R12
+	VPADDD      Z15, Z1, Z1
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z5, Z15
+	MOVL        120(R11), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        124(R11), R15
+	VPTERNLOGD  $0xe8, Z16, Z12, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R15*4), R15
+	MOVL        804(DX), R10
+	XORL        36(CX), R10
+	MOVL        R12, 112(R11)
+	MOVL        R10, 420(BX)
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 120(R11)
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        R15, 124(R11)
+	VPADDD.BCST 440(DX), Z13, Z13
+	ADDQ        $+256, R11
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        -128(R11), R10
+	VPADDD      Z17, Z18, Z17
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z1, Z18
+	MOVL        -120(R11), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        -116(R11), R14
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 948(DX), Z17, Z13
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3392(AX), Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z4, Z4
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z15
+	MOVL        R12, -124(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R13, -120(R11)
+	VPADDD.BCST 36(BX), Z10, Z10
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -112(R11), R10
+	VPADDD      Z24, Z27, Z27
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xe8, Z21, Z19, Z5
+	MOVL        -100(R11), R14
+	VPADDD.BCST 696(DX), Z27, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0xe8, Z12, Z22, Z0
+	MOVL        R12, -108(R11)
+	VMOVDQU32   3456(AX), Z10
+	MOVL        R13, -104(R11)
+	VPXORD.BCST 188(DX), Z10, Z27
+	MOVL        R14, -100(R11)
+	VPADDD      Z17, Z14, Z14
+	MOVL        -96(R11), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        -92(R11), R13
+	VPROLD      $0x05, Z3, Z15
+	MOVL        -88(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -84(R11), R15
+	VPADDD.BCST 164(BX), Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	MOVL        40(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        40(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 40(BX)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R13, -92(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R14, -88(R11)
+	VPTERNLOGD  $0xe8, Z25, Z23, Z7
+	MOVL        R15, -84(R11)
+	VPADDD.BCST 952(DX), Z16, Z14
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z2, Z16
+	MOVL        -76(R11), R12
+	VPADDD      Z18, Z5, Z5
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z6, Z18
+	MOVL        -68(R11), R14
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3520(AX), Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 444(DX), Z10, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z26, Z26
+	MOVL        R10, -80(R11)
+	VPADDD      Z15, Z0, Z0
+	MOVL        R12, -76(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 292(BX), Z26, Z26
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        -60(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        -56(R11), R14
+	MOVL        296(DX), R10
+	MOVL        -52(R11), R15
+	XORL        40(CX), R10
+	MOVL        R10, 168(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z26, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z22, Z20, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z16, Z1, Z1
+	MOVL        R12, -64(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R13, -60(R11)
+	VPADDD      Z18, Z7, Z7
+	MOVL        R14, -56(R11)
+	VPROLD      $0x05, Z0, Z16
+	MOVL        R15, -52(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -48(R11), R10
+	VPADDD      Z14, Z21, Z21
+	MOVL        -44(R11), R14
+	VPXORD.BCST 700(DX), Z10, Z26
+	MOVL        -40(R11), R12
+	VPADDD      Z17, Z12, Z12
+	MOVL        -36(R11), R13
+	VPTERNLOGD  $0xe8, Z8, Z28, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z21, Z17
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 420(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -48(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R14, -44(R11)
+	MOVL        552(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        40(CX), R10
+	MOVL        R10, 296(BX)
+	MOVL        R13, -36(R11)
+	VPTERNLOGD  $0xe8, Z23, Z29, Z6
+	MOVL        -32(R11), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        -28(R11), R12
+	VMOVDQU32   3584(AX), Z12
+	MOVL        -24(R11), R13
+	VPADDD      Z12, Z11, Z11
+	MOVL        -20(R11), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -32(R11)
+	VPADDD      Z14, Z25, Z16
+	MOVL        R12, -28(R11)
+	VPXORD.BCST 956(DX), Z10, Z10
+	MOVL        R13, -24(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0xe8, Z13, Z15, Z5
+	MOVL        -16(R11), R12
+	VPADDD      Z26, Z16, Z16
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        -8(R11), R14
+	VPROLD      $0x1e, Z1, Z24
+	MOVL        -4(R11), R15
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z16, Z6
+	MOVL        (R8)(R13*4), R13
+	MOVL        808(DX), R10
+	XORL        40(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 424(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z20, Z27, Z0
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0xe8, Z28, Z18, Z1
+	MOVL        R13, -12(R11)
+	VPADDD      Z12, Z19, Z16
+	MOVL        R14, -8(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R15, -4(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R11), R12
+	MOVL        44(DX), R10
+	MOVL        4(R11), R13
+	XORL        44(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 44(BX)
+	MOVL        12(R11), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z16, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z22, Z14
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3648(AX), Z22
+	MOVL        R12, (R11)
+	VPADDD      Z22, Z8, Z8
+	MOVL        R13, 4(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        R14, 8(R11)
+	VPTERNLOGD  $0xe8, Z29, Z21, Z7
+	MOVL        R10, 12(R11)
+	VPADDD      Z10, Z14, Z10
+	MOVL        16(R11), R10
+	VPADDD.BCST 40(BX), Z8, Z8
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        24(R11), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        28(R11), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z23, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z1, Z1
+	MOVL        R10, 16(R11)
+	MOVL        300(DX), R10
+	MOVL        R12, 20(R11)
+	XORL        44(CX), R10
+	MOVL        R13, 24(R11)
+	MOVL        R10, 172(BX)
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        32(R11), R10
+	VPADDD      Z7, Z8, Z7
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        44(R11), R14
+	VPADDD      Z22, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z27, Z17, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z18, Z24, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 168(BX), Z13, Z13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z0, Z23
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R13, 40(R11)
+	VPADDD      Z4, Z13, Z4
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0xe8, Z21, Z16, Z6
+	MOVL        48(R11), R12
+	VPADDD      Z12, Z20, Z12
+	MOVL        52(R11), R13
+	VMOVDQU32   3712(AX), Z13
+	MOVL        56(R11), R14
+	VPADDD      Z13, Z28, Z20
+	MOVL        60(R11), R15
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        556(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        44(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 300(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, 48(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 192(DX), Z20, Z12
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        R15, 60(R11)
+	VPADDD      Z22, Z29, Z26
+	MOVL        64(R11), R10
+	VPADDD      Z23, Z3, Z3
+	MOVL        68(R11), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0xe8, Z11, Z14, Z5
+	VPADDD.BCST 296(BX), Z26, Z12
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z17, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R12, 68(R11)
+	VPADDD      Z13, Z15, Z15
+	MOVL        R13, 72(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R14, 76(R11)
+	MOVL        812(DX), R10
+	MOVL        80(R11), R12
+	XORL        44(CX), R10
+	MOVL        84(R11), R13
+	MOVL        R10, 428(BX)
+	MOVL        88(R11), R10
+	VPROLD      $0x05, Z3, Z9
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0xe8, Z24, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 448(DX), Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z27, Z22
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, 80(R11)
+	VPADDD      Z5, Z15, Z5
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0xe8, Z16, Z19, Z7
+	VPADDD.BCST 424(BX), Z22, Z15
+	MOVL        R10, 88(R11)
+	VMOVDQU32   3776(AX), Z22
+	MOVL        R14, 92(R11)
+	VPADDD      Z22, Z18, Z18
+	MOVL        96(R11), R10
+	VPADDD      Z25, Z5, Z5
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        104(R11), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        108(R11), R14
+	VPADDD.BCST 44(BX), Z18, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z15, Z1
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z4
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 704(DX), Z21, Z9
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R14, 108(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z5, Z21
+	MOVL        116(R11), R12
+	VPADDD      Z7, Z9, Z7
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0xe8, Z8, Z23, Z3
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z11, Z11
+	VPADDD      Z25, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z10, Z12, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 172(BX), Z11, Z11
+	MOVL        R10, 112(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R12, 116(R11)
+	VPADDD      Z13, Z17, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z1, Z17
+	MOVL        R14, 124(R11)
+	VPADDD      Z4, Z11, Z4
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        -128(R11), R12
+	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        -124(R11), R13
+	MOVL        48(DX), R10
+	MOVL        -120(R11), R14
+	XORL        48(CX), R10
+	MOVL        -116(R11), R15
+	MOVL        R10, 48(BX)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3840(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z4, Z4
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R12, -128(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R13, -124(R11)
+	VPADDD.BCST 196(DX), Z24, Z11
+	MOVL        R14, -120(R11)
+	VPROLD      $0x1e, Z5, Z24
+	VPADDD      Z22, Z16, Z16
+	MOVL        R15, -116(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        -112(R11), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        -108(R11), R13
+	VPTERNLOGD  $0xe8, Z20, Z18, Z5
+	MOVL        -104(R11), R14
+	VPADDD.BCST 300(BX), Z16, Z11
+	MOVL        -100(R11), R12
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z23, Z15, Z0
+	MOVL        R10, -112(R11)
+	VMOVDQU32   3904(AX), Z11
+	MOVL        R13, -108(R11)
+	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        R14, -104(R11)
+	MOVL        304(DX), R10
+	MOVL        R12, -100(R11)
+	XORL        48(CX), R10
+	MOVL        -96(R11), R12
+	MOVL        R10, 176(BX)
+	MOVL        -92(R11), R10
+	VPADDD      Z13, Z14, Z14
+	MOVL        -88(R11), R13
+	VPADDD      Z21, Z6, Z6
+	MOVL        -84(R11), R14
+	VPROLD      $0x05, Z3, Z21
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 452(DX), Z14, Z14
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z12, Z9, Z1
+	MOVL        R12, -96(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R10, -92(R11)
+	VPTERNLOGD  $0xe8, Z26, Z27, Z7
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 428(BX), Z8, Z8
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -80(R11), R12
+	VPADDD      Z17, Z5, Z5
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -72(R11), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        -68(R11), R15
+	VMOVDQU32   3520(AX), Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z8, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        (R8)(R14*4), R14
+	MOVL        560(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        48(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 304(BX)
+	MOVL        R13, -76(R11)
+	VPADDD      Z13, Z19, Z19
+	MOVL        R14, -72(R11)
+	VPADDD      Z21, Z0, Z0
+	MOVL        R15, -68(R11)
+	VPADDD      Z25, Z10, Z10
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z4, Z21
+	VPADDD.BCST 708(DX), Z19, Z19
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z3, Z25
+	MOVL        -56(R11), R13
+	VPADDD      Z1, Z10, Z1
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xe8, Z18, Z24, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z19, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z15, Z16, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        R12, -60(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R14, -52(R11)
+	VPADDD      Z8, Z20, Z19
+	MOVL        -48(R11), R12
+	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        -44(R11), R13
+	MOVL        816(DX), R10
+	MOVL        -40(R11), R14
+	XORL        48(CX), R10
+	MOVL        -36(R11), R15
+	MOVL        R10, 432(BX)
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z23, Z13
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z28, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z19, Z19
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z22
+	VPADDD.BCST 964(DX), Z13, Z13
+	MOVL        R12, -48(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R13, -44(R11)
+	VPADDD      Z4, Z19, Z4
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0xe8, Z27, Z29, Z6
+	MOVL        R15, -36(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        -32(R11), R10
+	VMOVDQU32   3968(AX), Z13
+	MOVL        -28(R11), R12
+	VPADDD      Z13, Z12, Z12
+	MOVL        -24(R11), R13
+	VPADDD      Z10, Z4, Z4
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 48(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z8, Z26, Z19
+	MOVL        R10, -32(R11)
+	VPXORD.BCST 968(DX), Z11, Z11
+	MOVL        R12, -28(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        R14, -20(R11)
+	VPADDD      Z20, Z19, Z12
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        -12(R11), R12
+	VPADDD      Z23, Z2, Z2
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z4, Z20
+	VPADDD      Z6, Z12, Z6
+	MOVL        -4(R11), R14
+	VPTERNLOGD  $0xe8, Z16, Z25, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4032(AX), Z12
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 204(DX), Z12, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z6, Z6
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z1, Z26
+	MOVL        R13, -8(R11)
+	VPADDD.BCST 176(BX), Z18, Z18
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z7, Z30
+	MOVL        (R11), R12
+	VPADDD      Z8, Z15, Z8
+	MOVL        4(R11), R13
+	VPTERNLOGD  $0x96, Z28, Z17, Z1
+	MOVL        8(R11), R14
+	VPADDD      Z5, Z18, Z5
+	MOVL        12(R11), R15
+	VPTERNLOGD  $0x96, Z29, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	MOVL        52(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        52(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 52(BX)
+	MOVL        R12, (R11)
+	VPROLD      $0x05, Z2, Z11
+	MOVL        R13, 4(R11)
+	VPADDD      Z20, Z5, Z5
+	VPROLD      $0x05, Z6, Z15
+	MOVL        R14, 8(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R15, 12(R11)
+	VMOVDQU32   4096(AX), Z8
+	MOVL        16(R11), R10
+	VPADDD      Z8, Z9, Z9
+	MOVL        20(R11), R12
+	VPXORD.BCST 460(DX), Z12, Z18
+	MOVL        24(R11), R13
+	VPADDD      Z13, Z27, Z20
+	MOVL        28(R11), R14
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 304(BX), Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R10, 16(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z20, Z7
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0x96, Z25, Z19, Z3
+	MOVL        32(R11), R12
+	VPADDD      Z11, Z1, Z1
+	MOVL        36(R11), R13
+	MOVL        308(DX), R10
+	MOVL        40(R11), R14
+	XORL        52(CX), R10
+	MOVL        44(R11), R15
+	MOVL        R10, 180(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z9
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z8, Z24, Z20
+	MOVL        R12, 32(R11)
+	VPXORD.BCST 716(DX), Z12, Z24
+	MOVL        R13, 36(R11)
+	VPADDD      Z13, Z16, Z13
+	MOVL        R14, 40(R11)
+	VPTERNLOGD  $0x96, Z17, Z26, Z2
+	MOVL        R15, 44(R11)
+	VPADDD      Z18, Z20, Z16
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        52(R11), R14
+	VPADDD.BCST 432(BX), Z13, Z13
+	MOVL        56(R11), R12
+	VPROLD      $0x05, Z1, Z20
+	MOVL        60(R11), R13
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z30, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4160(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z28, Z16
+	MOVL        R10, 48(R11)
+	VPADDD      Z9, Z4, Z4
+	MOVL        R14, 52(R11)
+	MOVL        564(DX), R10
+	MOVL        R12, 56(R11)
+	XORL        52(CX), R10
+	MOVL        R13, 60(R11)
+	MOVL        R10, 308(BX)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        64(R11), R10
+	VPADDD      Z11, Z3, Z3
+	MOVL        68(R11), R12
+	VPADDD.BCST 208(DX), Z16, Z11
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        76(R11), R14
+	VPADDD      Z8, Z29, Z27
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 972(DX), Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z14, Z10, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z27, Z11
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R12, 68(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z4, Z20
+	MOVL        R14, 76(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        80(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z23, Z0
+	MOVL        84(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        88(R11), R14
+	VPADDD      Z13, Z21, Z21
+	MOVL        92(R11), R15
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        820(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        52(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 436(BX)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z26, Z15, Z1
+	MOVL        R12, 80(R11)
+	VPADDD.BCST 464(DX), Z21, Z21
+	MOVL        R13, 84(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R14, 88(R11)
+	VPADDD      Z8, Z25, Z8
+	MOVL        R15, 92(R11)
+	VPROLD      $0x05, Z2, Z25
+	MOVL        96(R11), R10
+	VPADDD      Z5, Z21, Z5
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0x96, Z30, Z18, Z7
+	MOVL        104(R11), R13
+	VPADDD      Z12, Z8, Z8
+	MOVL        108(R11), R14
+	VMOVDQU32   4224(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 96(R11)
+	VPADDD.BCST 52(BX), Z17, Z8
+	MOVL        R12, 100(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 104(R11)
+	VPADDD      Z13, Z22, Z21
+	MOVL        R14, 108(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        112(R11), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	VPADDD.BCST 720(DX), Z21, Z8
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        124(R11), R14
+	VPADDD      Z25, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z24, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 112(R11)
+	VPADDD      Z12, Z14, Z14
+	MOVL        R12, 116(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0x96, Z15, Z11, Z2
+	ADDQ        $+256, R11
+	VPADDD.BCST 180(BX), Z14, Z14
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -124(R11), R12
+	VPADDD      Z13, Z19, Z13
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z1, Z19
+	MOVL        -116(R11), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z27, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 976(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4288(AX), Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z26, Z25
+	VPADDD      Z21, Z4, Z4
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R12, -124(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R13, -120(R11)
+	VPADDD.BCST 212(DX), Z25, Z13
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        -112(R11), R10
+	VPADDD      Z12, Z30, Z26
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z3, Z3
+	MOVL        -104(R11), R13
+	VPADDD      Z2, Z13, Z2
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 308(BX), Z26, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z19
+	MOVL        R10, -112(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z0
+	MOVL        R13, -104(R11)
+	VMOVDQU32   4352(AX), Z13
+	MOVL        R14, -100(R11)
+	VPXORD.BCST 216(DX), Z13, Z26
+	MOVL        -96(R11), R12
+	VPADDD      Z14, Z10, Z10
+	MOVL        -92(R11), R13
+	VPADDD      Z21, Z6, Z6
+	MOVL        -88(R11), R14
+	VPROLD      $0x05, Z3, Z21
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -84(R11), R15
+	VPADDD.BCST 468(DX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z23, Z12
+	MOVL        (R8)(R14*4), R14
+	MOVL        56(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        56(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 56(BX)
+	MOVL        R13, -92(R11)
+	VPTERNLOGD  $0x96, Z11, Z8, Z1
+	MOVL        R14, -88(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R15, -84(R11)
+	VPTERNLOGD  $0x96, Z27, Z22, Z7
+	MOVL        -80(R11), R10
+	VPADDD.BCST 436(BX), Z12, Z10
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z2, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z19, Z5, Z5
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z6, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 472(DX), Z13, Z23
+	MOVL        R10, -80(R11)
+	VPADDD      Z14, Z18, Z18
+	MOVL        R12, -76(R11)
+	VPADDD      Z21, Z0, Z0
+	VPADDD      Z26, Z15, Z15
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 724(DX), Z18, Z18
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -60(R11), R13
+	VPADDD      Z1, Z15, Z1
+	MOVL        -56(R11), R14
+	MOVL        312(DX), R10
+	MOVL        -52(R11), R15
+	XORL        56(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 184(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z17, Z25, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z18, Z7
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z9, Z20, Z3
+	MOVL        R12, -64(R11)
+	VPADDD      Z12, Z1, Z1
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R14, -56(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        R15, -52(R11)
+	VPROLD      $0x05, Z0, Z15
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -44(R11), R14
+	VPADDD      Z10, Z16, Z16
+	MOVL        -40(R11), R12
+	VPXORD.BCST 728(DX), Z13, Z19
+	MOVL        -36(R11), R13
+	VPADDD      Z14, Z24, Z14
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 980(DX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -48(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R14, -44(R11)
+	MOVL        568(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        56(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 312(BX)
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -28(R11), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        -24(R11), R13
+	VMOVDQU32   4416(AX), Z14
+	MOVL        -20(R11), R14
+	VPADDD      Z14, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R12, -28(R11)
+	VPADDD      Z10, Z27, Z15
+	MOVL        R13, -24(R11)
+	VPXORD.BCST 984(DX), Z13, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z24, Z2, Z2
+	VPTERNLOGD  $0x96, Z25, Z21, Z5
+	MOVL        -16(R11), R12
+	VPADDD      Z19, Z15, Z15
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        -8(R11), R14
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -4(R11), R15
+	VPROLD      $0x05, Z4, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z15, Z6
+	MOVL        (R8)(R13*4), R13
+	MOVL        824(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        56(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 440(BX)
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z0
+	MOVL        R13, -12(R11)
+	VPTERNLOGD  $0x96, Z28, Z18, Z1
+	MOVL        R14, -8(R11)
+	VPADDD      Z14, Z17, Z15
+	MOVL        R15, -4(R11)
+	VPADDD      Z12, Z6, Z6
+	MOVL        (R11), R12
+	VPROLD      $0x05, Z3, Z12
+	MOVL        4(R11), R13
+	VPROLD      $0x05, Z2, Z17
+	MOVL        8(R11), R14
+	VPADDD      Z5, Z15, Z5
+	MOVL        12(R11), R15
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	MOVL        60(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        60(CX), R10
+	MOVL        R10, 60(BX)
+	MOVL        (R8)(R15*4), R15
+	VMOVDQU32   4480(AX), Z10
+	MOVL        R12, (R11)
+	VPADDD      Z10, Z8, Z8
+	MOVL        R13, 4(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, 8(R11)
+	VPTERNLOGD  $0x96, Z29, Z23, Z7
+	MOVL        R15, 12(R11)
+	VPADDD      Z13, Z9, Z9
+	MOVL        16(R11), R10
+	VPADDD.BCST 56(BX), Z8, Z8
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        28(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z21, Z11, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z22, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z0, Z0
+	MOVL        R10, 16(R11)
+	VPADDD      Z17, Z1, Z1
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        32(R11), R12
+	VMOVDQU32   4544(AX), Z12
+	MOVL        36(R11), R13
+	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R10
+	MOVL        40(R11), R14
+	XORL        60(CX), R10
+	MOVL        44(R11), R15
+	MOVL        R10, 188(BX)
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z25, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R12, 32(R11)
+	VPADDD.BCST 184(BX), Z22, Z22
+	MOVL        R13, 36(R11)
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R15, 44(R11)
+	VPTERNLOGD  $0x96, Z18, Z19, Z2
+	MOVL        48(R11), R10
+	VPADDD      Z4, Z22, Z4
+	MOVL        52(R11), R14
+	VPTERNLOGD  $0x96, Z23, Z15, Z6
+	MOVL        56(R11), R12
+	VPADDD      Z14, Z20, Z14
+	MOVL        60(R11), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4096(AX), Z14
+	MOVL        R10, 48(R11)
+	VPADDD      Z14, Z28, Z22
+	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        R14, 52(R11)
+	MOVL        572(DX), R10
+	MOVL        R12, 56(R11)
+	XORL        60(CX), R10
+	MOVL        R13, 60(R11)
+	MOVL        R10, 316(BX)
+	MOVL        64(R11), R10
+	VPADDD      Z10, Z29, Z29
+	MOVL        68(R11), R12
+	VPADDD      Z27, Z3, Z3
+	MOVL        72(R11), R13
+	VPADDD      Z17, Z22, Z17
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 312(BX), Z29, Z27
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z11, Z13, Z5
+	MOVL        R10, 64(R11)
+	VPADDD      Z6, Z27, Z6
+	MOVL        R12, 68(R11)
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        R13, 72(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        80(R11), R12
+	VPADDD      Z9, Z6, Z6
+	MOVL        84(R11), R13
+	VPROLD      $0x05, Z3, Z9
+	MOVL        88(R11), R14
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        92(R11), R15
+	VPADDD      Z14, Z21, Z21
+	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        (R8)(R12*4), R12
+	MOVL        828(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        60(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 444(BX)
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z10, Z26, Z10
+	MOVL        R12, 80(R11)
+	MOVL        64(DX), R10
+	MOVL        R13, 84(R11)
+	XORL        64(CX), R10
+	MOVL        R14, 88(R11)
+	MOVL        R10, 64(BX)
+	MOVL        R15, 92(R11)
+	VPTERNLOGD  $0x96, Z19, Z24, Z1
+	MOVL        96(R11), R10
+	VPADDD      Z28, Z21, Z21
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        104(R11), R13
+	VPADDD.BCST 440(BX), Z10, Z10
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z2, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z15, Z25, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4608(AX), Z10
+	MOVL        R10, 96(R11)
+	VPADDD      Z10, Z18, Z18
+	MOVL        R12, 100(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z6, Z17
+	VPADDD      Z9, Z0, Z0
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 60(BX), Z18, Z9
+	MOVL        112(R11), R12
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        116(R11), R13
+	VPADDD      Z14, Z23, Z21
+	MOVL        120(R11), R14
+	VPXORD.BCST 988(DX), Z12, Z12
+	MOVL        124(R11), R15
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        320(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        64(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 192(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        R12, 112(R11)
+	VPADDD      Z27, Z21, Z9
+	MOVL        R13, 116(R11)
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        R14, 120(R11)
+	VPADDD      Z28, Z1, Z1
+	MOVL        R15, 124(R11)
+	VPROLD      $0x05, Z5, Z23
+	ADDQ        $+256, R11
+	VPADDD      Z7, Z9, Z7
+	MOVL        -128(R11), R12
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        -124(R11), R13
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        -120(R11), R14
+	VPADDD      Z10, Z11, Z11
+	MOVL        -116(R11), R15
+	VPADDD      Z17, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        68(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 68(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z24, Z20, Z2
+	MOVL        R12, -128(R11)
+	VPADDD.BCST 188(BX), Z11, Z11
+	MOVL        R13, -124(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R14, -120(R11)
+	VPADDD      Z14, Z16, Z14
+	MOVL        R15, -116(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        -112(R11), R12
+	VPADDD      Z4, Z11, Z4
+	MOVL        -108(R11), R13
+	MOVL        576(DX), R10
+	MOVL        -104(R11), R14
+	XORL        64(CX), R10
+	MOVL        -100(R11), R15
+	MOVL        R10, 320(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z25, Z26, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z14, Z11
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4672(AX), Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z19, Z14
+	MOVL        R12, -112(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -108(R11)
+	VPROLD      $0x05, Z7, Z19
+	MOVL        R14, -104(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R15, -100(R11)
+	VPADDD      Z2, Z14, Z2
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        -96(R11), R12
+	VPADDD      Z10, Z15, Z14
+	MOVL        -92(R11), R13
+	VPADDD      Z17, Z3, Z3
+	MOVL        -88(R11), R14
+	VPADDD      Z16, Z2, Z2
+	MOVL        -84(R11), R15
+	MOVL        324(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        68(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 196(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z22, Z18, Z5
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 316(BX), Z14, Z14
+	MOVL        R12, -96(R11)
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        R14, -88(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R15, -84(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        -80(R11), R12
+	MOVL        832(DX), R10
+	MOVL        -76(R11), R13
+	XORL        64(CX), R10
+	MOVL        -72(R11), R14
+	MOVL        R10, 448(BX)
+	MOVL        -68(R11), R10
+	VPTERNLOGD  $0x96, Z29, Z21, Z0
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z9, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z6, Z6
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        R12, -80(R11)
+	VPADDD      Z5, Z13, Z5
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        R14, -72(R11)
+	VPADDD      Z10, Z8, Z8
+	MOVL        R10, -68(R11)
+	VMOVDQU32   4736(AX), Z10
+	MOVL        -64(R11), R12
+	VPADDD      Z10, Z24, Z23
+	MOVL        -60(R11), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        -56(R11), R14
+	MOVL        580(DX), R10
+	MOVL        -52(R11), R15
+	XORL        68(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 324(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 444(BX), Z8, Z8
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 64(BX), Z23, Z17
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R14, -56(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R15, -52(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        -48(R11), R10
+	VPTERNLOGD  $0x96, Z18, Z11, Z4
+	MOVL        -44(R11), R14
+	VPADDD      Z12, Z25, Z8
+	VPADDD      Z14, Z0, Z0
+	MOVL        -40(R11), R12
+	VPADDD      Z19, Z1, Z1
+	MOVL        -36(R11), R13
+	VPROLD      $0x05, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z22, Z19
+	MOVL        R10, -48(R11)
+	VPADDD      Z24, Z7, Z7
+	MOVL        R14, -44(R11)
+	MOVL        836(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        68(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 452(BX)
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z21, Z15, Z3
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z9, Z16, Z2
+	MOVL        -24(R11), R13
+	VPADDD.BCST 192(BX), Z19, Z19
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z19, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z27, Z13, Z6
+	MOVL        R10, -32(R11)
+	VPADDD      Z12, Z29, Z12
+	VMOVDQU32   4800(AX), Z19
+	MOVL        R12, -28(R11)
+	VPADDD      Z19, Z20, Z20
+	MOVL        R13, -24(R11)
+	VPADDD      Z14, Z4, Z4
+	MOVL        R14, -20(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        -16(R11), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        -12(R11), R12
+	VPADDD.BCST 68(BX), Z20, Z12
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z26, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z11, Z23, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 320(BX), Z26, Z12
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R12, -12(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R14, -4(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R11), R10
+	VPTERNLOGD  $0x96, Z15, Z8, Z0
+	MOVL        4(R11), R12
+	VMOVDQU32   4864(AX), Z12
+	MOVL        8(R11), R13
+	VPXORD.BCST 224(DX), Z12, Z26
+	MOVL        12(R11), R14
+	VPADDD      Z19, Z18, Z18
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 196(BX), Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R10, (R11)
+	VPADDD      Z10, Z21, Z10
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0x96, Z16, Z17, Z1
+	MOVL        R13, 8(R11)
+	VPADDD      Z5, Z18, Z5
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z13, Z22, Z7
+	MOVL        16(R11), R12
+	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        20(R11), R13
+	MOVL        72(DX), R10
+	MOVL        24(R11), R14
+	XORL        72(CX), R10
+	MOVL        28(R11), R15
+	MOVL        R10, 72(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, 16(R11)
+	VMOVDQU32   4096(AX), Z10
+	MOVL        R13, 20(R11)
+	VPADDD      Z10, Z9, Z9
+	MOVL        R14, 24(R11)
+	VPXORD.BCST 480(DX), Z12, Z25
+	VPADDD      Z19, Z27, Z27
+	MOVL        R15, 28(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        32(R11), R10
+	VPADDD      Z26, Z9, Z9
+	MOVL        36(R11), R14
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        40(R11), R12
+	VPADDD.BCST 324(BX), Z27, Z26
+	MOVL        44(R11), R13
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z23, Z20, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z26, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z8, Z24, Z3
+	MOVL        R10, 32(R11)
+	VPADDD      Z18, Z1, Z1
+	MOVL        R14, 36(R11)
+	MOVL        328(DX), R10
+	MOVL        R12, 40(R11)
+	XORL        72(CX), R10
+	MOVL        R13, 44(R11)
+	MOVL        R10, 200(BX)
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z5, Z9
+	MOVL        52(R11), R13
+	VPADDD      Z21, Z7, Z7
+	MOVL        56(R11), R14
+	VPROLD      $0x05, Z0, Z18
+	MOVL        60(R11), R12
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 736(DX), Z12, Z26
+	VPADDD      Z19, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z17, Z28, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z11, Z11
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        R14, 56(R11)
+	MOVL        76(DX), R10
+	MOVL        R12, 60(R11)
+	XORL        76(CX), R10
+	MOVL        64(R11), R12
+	MOVL        R10, 76(BX)
+	MOVL        68(R11), R10
+	VPROLD      $0x05, Z1, Z25
+	MOVL        72(R11), R13
+	VPADDD      Z4, Z11, Z4
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z15, Z3
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4928(AX), Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z16, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        R12, 64(R11)
+	MOVL        584(DX), R12
+	MOVL        R10, 68(R11)
+	XORL        72(CX), R12
+	MOVL        R13, 72(R11)
+	MOVL        R12, 328(BX)
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        80(R11), R10
+	VPADDD      Z18, Z3, Z3
+	VPADDD.BCST 228(DX), Z15, Z15
+	MOVL        84(R11), R14
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        88(R11), R12
+	VPADDD      Z10, Z13, Z13
+	MOVL        92(R11), R13
+	VPXORD.BCST 992(DX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z15, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z20, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        R10, 80(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R14, 84(R11)
+	MOVL        332(DX), R10
+	MOVL        R12, 88(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 92(R11)
+	MOVL        R10, 204(BX)
+	MOVL        96(R11), R12
+	VPROLD      $0x05, Z4, Z18
+	MOVL        100(R11), R13
+	VPADDD      Z6, Z13, Z6
+	MOVL        104(R11), R14
+	VPTERNLOGD  $0x96, Z24, Z27, Z0
+	MOVL        108(R11), R15
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z23, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        840(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        72(CX), R10
+	MOVL        R10, 456(BX)
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0x96, Z28, Z21, Z1
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 484(DX), Z23, Z23
+	MOVL        R15, 108(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        112(R11), R10
+	VPADDD      Z10, Z8, Z8
+	MOVL        116(R11), R12
+	VPROLD      $0x05, Z2, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z5, Z23, Z5
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0x96, Z29, Z19, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4992(AX), Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z5, Z5
+	MOVL        R10, 112(R11)
+	MOVL        588(DX), R10
+	MOVL        R12, 116(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 120(R11)
+	MOVL        R10, 332(BX)
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z6, Z18
+	ADDQ        $+256, R11
+	VPADDD      Z0, Z8, Z0
+	MOVL        -128(R11), R10
+	VPADDD.BCST 72(BX), Z17, Z8
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z4, Z17
+	VPADDD      Z11, Z22, Z22
+	MOVL        -120(R11), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        -116(R11), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z14, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 740(DX), Z22, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z1, Z1
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R12, -124(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z27, Z15, Z3
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        -112(R11), R12
+	VPADDD      Z12, Z20, Z20
+	MOVL        -108(R11), R13
+	VPADDD      Z18, Z7, Z7
+	MOVL        -104(R11), R14
+	MOVL        844(DX), R10
+	MOVL        -100(R11), R15
+	XORL        76(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 460(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z18
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z21, Z13, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 200(BX), Z20, Z20
+	MOVL        R12, -112(R11)
+	VPROLD      $0x1e, Z6, Z22
+	VPADDD      Z11, Z24, Z11
+	MOVL        R13, -108(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R14, -104(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        R15, -100(R11)
+	VPTERNLOGD  $0x96, Z19, Z25, Z6
+	MOVL        -96(R11), R10
+	VPADDD.BCST 996(DX), Z11, Z11
+	MOVL        -92(R11), R12
+	VMOVDQU32   5056(AX), Z20
+	MOVL        -88(R11), R13
+	VPADDD      Z20, Z28, Z24
+	MOVL        -84(R11), R14
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 76(BX), Z24, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        R10, -96(R11)
+	VPADDD      Z12, Z29, Z26
+	MOVL        R12, -92(R11)
+	VPADDD      Z18, Z3, Z3
+	MOVL        R13, -88(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        -80(R11), R10
+	VPADDD.BCST 328(BX), Z26, Z11
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -72(R11), R13
+	VPADDD      Z23, Z2, Z2
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z4, Z23
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z15, Z9, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   5120(AX), Z11
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 232(DX), Z11, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z14, Z14
+	MOVL        R10, -80(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 204(BX), Z14, Z14
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        -60(R11), R12
+	VPADDD      Z12, Z27, Z12
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z8, Z1
+	MOVL        -52(R11), R14
+	VPADDD      Z5, Z14, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 456(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z5, Z5
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R12, -60(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R13, -56(R11)
+	VMOVDQU32   4096(AX), Z12
+	VPADDD      Z12, Z21, Z21
+	MOVL        R14, -52(R11)
+	VPXORD.BCST 488(DX), Z11, Z27
+	MOVL        -48(R11), R10
+	VPADDD      Z20, Z19, Z19
+	MOVL        -44(R11), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        -40(R11), R13
+	VPADDD      Z26, Z21, Z10
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 332(BX), Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z17, Z24, Z4
+	MOVL        R10, -48(R11)
+	VPADDD      Z7, Z19, Z7
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0x96, Z9, Z18, Z3
+	MOVL        R13, -40(R11)
+	VPADDD      Z14, Z1, Z1
+	MOVL        R14, -36(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        -32(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        -28(R11), R12
+	VPROLD      $0x05, Z0, Z14
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        -20(R11), R14
+	VPADDD      Z12, Z16, Z16
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 744(DX), Z11, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z15, Z15
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R10, -32(R11)
+	VPADDD.BCST 460(BX), Z15, Z15
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R13, -24(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -16(R11), R10
+	VPADDD      Z3, Z15, Z3
+	MOVL        -12(R11), R12
+	VMOVDQU32   5184(AX), Z15
+	MOVL        -8(R11), R13
+	VPADDD      Z15, Z13, Z13
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z13, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R10, -16(R11)
+	VPADDD      Z12, Z25, Z14
+	MOVL        R12, -12(R11)
+	VPXORD.BCST 1000(DX), Z11, Z11
+	MOVL        R13, -8(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        (R11), R10
+	VPADDD      Z23, Z14, Z14
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        4(R11), R12
+	VMOVDQU32   5248(AX), Z23
+	MOVL        8(R11), R13
+	VPXORD.BCST 236(DX), Z23, Z25
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z4, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z18, Z26, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z17, Z17
+	MOVL        R10, (R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z28, Z19, Z1
+	MOVL        R14, 12(R11)
+	VPADDD      Z5, Z17, Z5
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        20(R11), R12
+	VPADDD      Z12, Z9, Z9
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z2, Z12
+	MOVL        28(R11), R14
+	VPADDD      Z27, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z29, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   5312(AX), Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z11, Z8, Z8
+	VPXORD.BCST 492(DX), Z23, Z27
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z6, Z30
+	MOVL        R12, 20(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z8, Z8
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        32(R11), R10
+	VPADDD      Z15, Z22, Z22
+	MOVL        36(R11), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        40(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0x96, Z21, Z13, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R10, 32(R11)
+	VPADDD      Z30, Z7, Z7
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        R13, 40(R11)
+	VMOVDQU32   5376(AX), Z12
+	MOVL        R14, 44(R11)
+	VPADDD      Z12, Z2, Z2
+	MOVL        48(R11), R10
+	VPADDD      Z11, Z24, Z22
+	MOVL        52(R11), R12
+	VPXORD.BCST 748(DX), Z23, Z24
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z0, Z25
+	VMOVDQU32   5440(AX), Z30
+	MOVL        60(R11), R14
+	VPADDD      Z30, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z22, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z18, Z15
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5504(AX), Z18
+	MOVL        R10, 48(R11)
+	VPADDD      Z18, Z19, Z19
+	MOVL        R12, 52(R11)
+	VPADDD      Z4, Z22, Z4
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        R14, 60(R11)
+	VPADDD      Z3, Z15, Z3
+	MOVL        64(R11), R10
+	VMOVDQU32   5568(AX), Z15
+	MOVL        68(R11), R12
+	VPADDD      Z15, Z28, Z22
+	MOVL        72(R11), R13
+	VPADDD      Z10, Z4, Z4
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z29, Z25
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 1004(DX), Z23, Z23
+	MOVL        R10, 64(R11)
+	VPADDD      Z30, Z9, Z9
+	MOVL        R12, 68(R11)
+	VPADDD      Z24, Z25, Z24
+	VPROLD      $0x1e, Z0, Z25
+	MOVL        R13, 72(R11)
+	VPADDD      Z18, Z13, Z13
+	MOVL        R14, 76(R11)
+	VPADDD      Z6, Z24, Z6
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        84(R11), R12
+	VPADDD      Z15, Z21, Z21
+	MOVL        88(R11), R13
+	VPADDD      Z10, Z6, Z6
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z3, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z26, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z27, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z11, Z11
+	MOVL        R10, 80(R11)
+	VPADDD      Z18, Z17, Z17
+	MOVL        R12, 84(R11)
+	VPADDD      Z0, Z11, Z0
+	MOVL        R13, 88(R11)
+	VPADDD      Z15, Z20, Z11
+	MOVL        R14, 92(R11)
+	VPADDD      Z10, Z0, Z0
+	MOVL        96(R11), R10
+	VPADDD      Z12, Z3, Z3
+	MOVL        100(R11), R12
+	VPADDD      Z30, Z25, Z10
+	MOVL        104(R11), R13
+	VPADDD      Z18, Z8, Z8
+	MOVL        108(R11), R14
+	VPADDD      Z15, Z16, Z12
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z1, (SI)
+	VMOVDQU32   Z2, 64(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z14, 128(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z19, 192(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z22, 256(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z4, 320(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z5, 384(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z9, 448(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z13, 512(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z21, 576(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z6, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z7, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z24, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z17, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z11, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z0, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z3, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z10, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z8, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z12, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
 DATA avx512Constants7x16<>+0(SB)/4, $0x59d148c0
 DATA avx512Constants7x16<>+4(SB)/4, $0x8f1bbcdc
 DATA avx512Constants7x16<>+8(SB)/4, $0xca62c1d6
@@ -31001,6 +54966,4781 @@ rows:
 	VZEROUPPER
 	RET
 
+// func avx512HashAndFetch8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
+// Requires: AVX, AVX512F
+TEXT ·avx512HashAndFetch8x20(SB), NOSPLIT, $0-64
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	MOVQ bitmap+48(FP), R8
+	MOVQ words+56(FP), R9
+
+rows:
+	VMOVDQU32   (AX), Z0
+	VPADDD.BCST 128(DX), Z0, Z1
+	LEAQ        128(R9), R11
+	VPROLD      $0x05, Z1, Z2
+	MOVL        -128(R11), R10
+	VMOVDQU32   64(AX), Z3
+	MOVL        -124(R11), R12
+	VPADDD      Z3, Z2, Z2
+	MOVL        -120(R11), R13
+	VPROLD      $0x1e, Z1, Z4
+	MOVL        -116(R11), R14
+	VMOVDQU32   128(AX), Z5
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   192(AX), Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 384(DX), Z0, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z8
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, -124(R11)
+	VMOVDQU32   256(AX), Z10
+	MOVL        R13, -120(R11)
+	VPADDD      Z10, Z1, Z1
+	MOVL        R14, -116(R11)
+	VPADDD      Z3, Z9, Z9
+	MOVL        -112(R11), R10
+	VPADDD      Z8, Z1, Z1
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z7, Z8
+	MOVL        -104(R11), R13
+	VPROLD      $0x1e, Z2, Z11
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z6, Z5, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 640(DX), Z0, Z12
+	VMOVDQU32   128(AX), Z13
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z13, Z4, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z9, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z12, Z15
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        R12, -108(R11)
+	VPADDD      Z10, Z7, Z7
+	MOVL        R13, -104(R11)
+	VPADDD      Z3, Z15, Z15
+	MOVL        R14, -100(R11)
+	VMOVDQU32   320(AX), Z17
+	MOVL        -96(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -92(R11), R12
+	VPADDD      Z14, Z7, Z7
+	MOVL        -88(R11), R13
+	VPROLD      $0x1e, Z12, Z14
+	MOVL        -84(R11), R14
+	VPADDD      Z16, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z9, Z16
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z6, Z5, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 896(DX), Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z18
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0xca, Z13, Z8, Z9
+	MOVL        R12, -92(R11)
+	VPROLD      $0x05, Z15, Z19
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z1
+	VPROLD      $0x05, Z7, Z21
+	MOVL        -80(R11), R10
+	VPADDD      Z10, Z12, Z12
+	MOVL        -76(R11), R12
+	VPADDD      Z3, Z20, Z3
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -68(R11), R14
+	VPADDD      Z17, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z19, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   384(AX), Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z1, Z1
+	MOVL        R10, -80(R11)
+	VPADDD      Z21, Z9, Z9
+	MOVL        R12, -76(R11)
+	VPROLD      $0x1e, Z15, Z21
+	MOVL        R13, -72(R11)
+	VPTERNLOGD  $0xca, Z6, Z5, Z0
+	MOVL        R14, -68(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z7, Z5
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0xca, Z13, Z14, Z15
+	MOVL        -56(R11), R13
+	VPROLD      $0x05, Z3, Z6
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z16, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z12, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z0, Z0
+	VPTERNLOGD  $0xca, Z11, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z9, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z15, Z15
+	MOVL        R12, -60(R11)
+	VPADDD      Z6, Z0, Z0
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z1, Z6
+	MOVL        R14, -52(R11)
+	VPADDD      Z22, Z7, Z7
+	MOVL        -48(R11), R10
+	VPADDD      Z23, Z15, Z15
+	MOVL        -44(R11), R12
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        -40(R11), R13
+	VMOVDQU32   448(AX), Z24
+	MOVL        -36(R11), R14
+	VPADDD      Z24, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z12, Z10
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z13, Z19, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z4, Z2
+	MOVL        R10, -48(R11)
+	VPROLD      $0x1e, Z9, Z4
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z12
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z0, Z13
+	MOVL        R14, -36(R11)
+	VPADDD      Z6, Z2, Z2
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0xca, Z16, Z5, Z9
+	MOVL        -28(R11), R12
+	VPROLD      $0x05, Z15, Z6
+	VPADDD      Z17, Z3, Z3
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z1, Z17
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z8, Z8
+	MOVL        R10, -32(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        R12, -28(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z2, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z9, Z8, Z8
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z15, Z9
+	MOVL        -12(R11), R12
+	VPTERNLOGD  $0xca, Z19, Z23, Z0
+	MOVL        -8(R11), R13
+	VMOVDQU32   512(AX), Z26
+	MOVL        -4(R11), R14
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z10, Z15
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z25
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z11, Z1
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z7, Z11
+	VPROLD      $0x05, Z6, Z27
+	MOVL        R12, -12(R11)
+	VPADDD      Z22, Z0, Z0
+	MOVL        R13, -8(R11)
+	VPADDD      Z13, Z1, Z1
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0xca, Z5, Z4, Z7
+	MOVL        (R11), R10
+	VPADDD      Z24, Z14, Z13
+	MOVL        4(R11), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z2, Z14
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z8, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z16, Z16
+	MOVL        R10, (R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0xca, Z23, Z12, Z3
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R14, 12(R11)
+	VPADDD      Z7, Z16, Z7
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z6, Z16
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z0, Z27
+	MOVL        24(R11), R13
+	VMOVDQU32   576(AX), Z28
+	MOVL        28(R11), R14
+	VPADDD      Z28, Z18, Z18
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z10, Z9, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z18, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z8, Z18
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z13, Z22
+	MOVL        R12, 20(R11)
+	VPADDD      Z3, Z19, Z3
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0xca, Z4, Z11, Z8
+	MOVL        32(R11), R10
+	VPADDD      Z26, Z21, Z19
+	MOVL        36(R11), R12
+	VPADDD      Z27, Z3, Z3
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z7, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z19, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z17, Z14, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z5, Z5
+	MOVL        R10, 32(R11)
+	VPADDD      Z22, Z6, Z6
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0xca, Z12, Z15, Z0
+	MOVL        R13, 40(R11)
+	VPROLD      $0x05, Z2, Z22
+	VPADDD      Z8, Z5, Z5
+	MOVL        R14, 44(R11)
+	VPROLD      $0x1e, Z13, Z8
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        52(R11), R12
+	VMOVDQU32   640(AX), Z27
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z20, Z20
+	MOVL        60(R11), R14
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z9, Z16, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z23, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z20
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R12, 52(R11)
+	VPADDD      Z0, Z23, Z0
+	MOVL        R13, 56(R11)
+	VPADDD      Z22, Z1, Z1
+	MOVL        R14, 60(R11)
+	VPTERNLOGD  $0xca, Z11, Z18, Z7
+	MOVL        64(R11), R10
+	VPADDD      Z28, Z10, Z10
+	MOVL        68(R11), R12
+	VPADDD      Z25, Z0, Z0
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z2, Z22
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z5, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z13
+	VPTERNLOGD  $0xca, Z14, Z21, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z10, Z10
+	MOVL        R10, 64(R11)
+	VPTERNLOGD  $0xca, Z15, Z19, Z3
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R13, 72(R11)
+	VPADDD      Z7, Z4, Z4
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z6, Z7
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z0, Z25
+	MOVL        84(R11), R12
+	VMOVDQU32   704(AX), Z26
+	MOVL        88(R11), R13
+	VPADDD      Z26, Z17, Z17
+	MOVL        92(R11), R14
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z16, Z8, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z17
+	MOVL        R10, 80(R11)
+	VPROLD      $0x05, Z10, Z23
+	MOVL        R12, 84(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0xca, Z18, Z20, Z5
+	MOVL        96(R11), R10
+	VPADDD      Z27, Z9, Z9
+	VPADDD      Z25, Z3, Z3
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        104(R11), R13
+	VPROLD      $0x05, Z4, Z24
+	MOVL        108(R11), R14
+	VPADDD      Z6, Z9, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z21, Z22, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z11, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z6, Z6
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0xca, Z19, Z13, Z0
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R13, 104(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z10, Z11
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z3, Z25
+	MOVL        116(R11), R12
+	VMOVDQU32   768(AX), Z28
+	MOVL        120(R11), R13
+	VPADDD      Z28, Z14, Z14
+	MOVL        124(R11), R14
+	VPADDD      Z24, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z8, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z14, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z14
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R10, 112(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        R12, 116(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        R13, 120(R11)
+	VPTERNLOGD  $0xca, Z20, Z17, Z4
+	MOVL        R14, 124(R11)
+	VPADDD      Z26, Z16, Z15
+	ADDQ        $+256, R11
+	VPADDD      Z25, Z0, Z0
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -120(R11), R13
+	VPADDD      Z10, Z15, Z10
+	MOVL        -116(R11), R14
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z22, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z28, Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z13, Z9, Z3
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R12, -124(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, -120(R11)
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        R14, -116(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        -112(R11), R10
+	VMOVDQU32   832(AX), Z27
+	MOVL        -108(R11), R12
+	VPADDD      Z27, Z21, Z21
+	VPADDD      Z23, Z4, Z4
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xca, Z7, Z11, Z6
+	MOVL        -100(R11), R14
+	VPADDD      Z26, Z19, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z21, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z10, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z19, Z3
+	MOVL        R10, -112(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0xca, Z17, Z14, Z5
+	MOVL        R13, -104(R11)
+	VPADDD      Z28, Z8, Z8
+	MOVL        R14, -100(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -88(R11), R13
+	VPADDD      Z6, Z8, Z6
+	MOVL        -84(R11), R14
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xca, Z12, Z16, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z20, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        R10, -96(R11)
+	VPROLD      $0x05, Z2, Z23
+	VPADDD      Z5, Z20, Z5
+	MOVL        R12, -92(R11)
+	VPROLD      $0x1e, Z10, Z20
+	MOVL        R13, -88(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, -84(R11)
+	VMOVDQU32   896(AX), Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z26, Z22, Z22
+	MOVL        -76(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0xca, Z11, Z18, Z10
+	MOVL        -68(R11), R14
+	VPADDD      Z28, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z22, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z22
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z13, Z0
+	MOVL        R10, -80(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        R12, -76(R11)
+	VPTERNLOGD  $0xca, Z14, Z21, Z4
+	MOVL        R13, -72(R11)
+	VPADDD      Z27, Z7, Z7
+	MOVL        R14, -68(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        -60(R11), R12
+	VPROLD      $0x05, Z5, Z23
+	MOVL        -56(R11), R13
+	VPADDD      Z10, Z7, Z7
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z3, Z10
+	VPTERNLOGD  $0xca, Z16, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -64(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z6, Z17
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, -52(R11)
+	VMOVDQU32   960(AX), Z28
+	MOVL        -48(R11), R10
+	VPADDD      Z28, Z12, Z12
+	MOVL        -44(R11), R12
+	VPADDD      Z23, Z4, Z4
+	MOVL        -40(R11), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z6
+	MOVL        -36(R11), R14
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z9, Z3
+	MOVL        R10, -48(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0xca, Z21, Z22, Z5
+	MOVL        R13, -40(R11)
+	VPADDD      Z26, Z11, Z9
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, -36(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        -32(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        -28(R11), R12
+	VPADDD      Z6, Z9, Z6
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z0, Z9
+	MOVL        -20(R11), R14
+	VPTERNLOGD  $0xca, Z19, Z13, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	MOVL        R10, -32(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R12, -28(R11)
+	VPROLD      $0x1e, Z7, Z14
+	MOVL        R13, -24(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R14, -20(R11)
+	VMOVDQU32   1024(AX), Z27
+	MOVL        -16(R11), R10
+	VPADDD      Z27, Z16, Z16
+	MOVL        -12(R11), R12
+	VPADDD      Z24, Z5, Z5
+	MOVL        -8(R11), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z7
+	MOVL        -4(R11), R14
+	VPADDD      Z26, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z16, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z16
+	VPROLD      $0x05, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        R10, -16(R11)
+	VPTERNLOGD  $0xca, Z22, Z12, Z4
+	MOVL        R12, -12(R11)
+	VPADDD      Z28, Z18, Z15
+	MOVL        R13, -8(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        (R11), R10
+	VPROLD      $0x05, Z5, Z23
+	MOVL        4(R11), R12
+	VPADDD      Z7, Z15, Z7
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        12(R11), R14
+	VPTERNLOGD  $0xca, Z13, Z11, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z21, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z10, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, (R11)
+	VPADDD      Z4, Z21, Z4
+	MOVL        R12, 4(R11)
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        R13, 8(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R14, 12(R11)
+	VMOVDQU32   1088(AX), Z26
+	MOVL        16(R11), R10
+	VPADDD      Z26, Z19, Z19
+	VPADDD      Z23, Z4, Z4
+	MOVL        20(R11), R12
+	VPTERNLOGD  $0xca, Z17, Z14, Z6
+	MOVL        24(R11), R13
+	VPADDD      Z28, Z8, Z8
+	MOVL        28(R11), R14
+	VPADDD      Z2, Z19, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z8, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z2, Z2
+	MOVL        R10, 16(R11)
+	VPTERNLOGD  $0xca, Z12, Z16, Z5
+	MOVL        R12, 20(R11)
+	VPADDD      Z27, Z20, Z8
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        32(R11), R10
+	VPROLD      $0x05, Z4, Z24
+	MOVL        36(R11), R12
+	VPADDD      Z6, Z8, Z6
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0xca, Z11, Z18, Z1
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z22, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z9, Z15, Z0
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z23
+	VPADDD      Z5, Z22, Z5
+	MOVL        R10, 32(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z3, Z25
+	MOVL        R13, 40(R11)
+	VMOVDQU32   1152(AX), Z28
+	MOVL        R14, 44(R11)
+	VPADDD      Z28, Z13, Z13
+	MOVL        48(R11), R10
+	VPADDD      Z24, Z5, Z5
+	MOVL        52(R11), R12
+	VPTERNLOGD  $0xca, Z14, Z21, Z7
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z10, Z10
+	MOVL        60(R11), R14
+	VPADDD.BCST 132(DX), Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z6, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z13, Z1
+	MOVL        R10, 48(R11)
+	VPTERNLOGD  $0xca, Z16, Z19, Z4
+	MOVL        R12, 52(R11)
+	VPADDD      Z26, Z17, Z10
+	MOVL        R13, 56(R11)
+	VPADDD      Z25, Z0, Z0
+	MOVL        R14, 60(R11)
+	VPADDD      Z23, Z1, Z1
+	MOVL        64(R11), R10
+	VPROLD      $0x05, Z5, Z13
+	MOVL        68(R11), R12
+	VPADDD      Z7, Z10, Z7
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z3, Z10
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        76(R11), R14
+	VPADDD      Z28, Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z15, Z8, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z18, Z20, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 388(DX), Z12, Z12
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        R12, 68(R11)
+	VPROLD      $0x05, Z0, Z25
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R14, 76(R11)
+	VPADDD      Z4, Z12, Z4
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0xca, Z21, Z22, Z6
+	MOVL        84(R11), R12
+	VPADDD      Z26, Z9, Z9
+	MOVL        88(R11), R13
+	VMOVDQU32   1216(AX), Z12
+	MOVL        92(R11), R14
+	VPADDD      Z12, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z13, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z9, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, 80(R11)
+	VPROLD      $0x1e, Z5, Z9
+	MOVL        R12, 84(R11)
+	VPADDD      Z28, Z14, Z11
+	VPADDD      Z25, Z3, Z3
+	MOVL        R13, 88(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R14, 92(R11)
+	VPTERNLOGD  $0xca, Z19, Z24, Z5
+	MOVL        96(R11), R10
+	VPADDD.BCST 644(DX), Z11, Z11
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z0, Z14
+	MOVL        104(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xca, Z8, Z10, Z0
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xca, Z20, Z17, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z16, Z11
+	MOVL        R10, 96(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        R12, 100(R11)
+	VPROLD      $0x05, Z3, Z13
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z2, Z16
+	MOVL        R14, 108(R11)
+	VPADDD      Z5, Z11, Z5
+	MOVL        112(R11), R10
+	VPROLD      $0x1e, Z7, Z11
+	MOVL        116(R11), R12
+	VPADDD      Z28, Z15, Z15
+	MOVL        120(R11), R13
+	VMOVDQU32   1280(AX), Z27
+	MOVL        124(R11), R14
+	VPADDD      Z27, Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z5, Z5
+	VPTERNLOGD  $0xca, Z22, Z23, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 900(DX), Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        R10, 112(R11)
+	VPROLD      $0x05, Z6, Z26
+	MOVL        R12, 116(R11)
+	VPADDD      Z0, Z15, Z0
+	MOVL        R13, 120(R11)
+	VPADDD      Z16, Z1, Z1
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0xca, Z24, Z9, Z4
+	ADDQ        $+256, R11
+	VPADDD      Z12, Z21, Z15
+	MOVL        -128(R11), R10
+	VPADDD      Z13, Z0, Z0
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z2, Z13
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z5, Z16
+	MOVL        -116(R11), R14
+	VPADDD      Z7, Z15, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z17, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z19, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z7, Z7
+	MOVL        R10, -128(R11)
+	VPTERNLOGD  $0xca, Z10, Z14, Z3
+	MOVL        R12, -124(R11)
+	VPROLD      $0x05, Z1, Z21
+	MOVL        R13, -120(R11)
+	VPADDD      Z4, Z19, Z4
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R14, -116(R11)
+	VPROLD      $0x05, Z0, Z26
+	MOVL        -112(R11), R10
+	VMOVDQU32   1344(AX), Z28
+	MOVL        -108(R11), R12
+	VPADDD      Z28, Z20, Z20
+	MOVL        -104(R11), R13
+	VPADDD      Z16, Z4, Z4
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0xca, Z23, Z11, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 136(DX), Z20, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        R10, -112(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        R12, -108(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z9, Z18, Z5
+	MOVL        R14, -100(R11)
+	VPADDD      Z27, Z22, Z8
+	MOVL        -96(R11), R10
+	VPADDD      Z26, Z3, Z3
+	MOVL        -92(R11), R12
+	VPADDD      Z21, Z2, Z2
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z4, Z12
+	MOVL        -84(R11), R14
+	VPADDD      Z6, Z8, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z21
+	VPADDD      Z28, Z24, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xca, Z14, Z15, Z0
+	MOVL        R10, -96(R11)
+	VPTERNLOGD  $0x96, Z25, Z13, Z1
+	MOVL        R12, -92(R11)
+	VPADDD.BCST 392(DX), Z22, Z20
+	MOVL        R13, -88(R11)
+	VPROLD      $0x1e, Z7, Z22
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z3, Z24
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -76(R11), R12
+	VPADDD      Z5, Z20, Z5
+	MOVL        -72(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z19, Z7
+	MOVL        -68(R11), R14
+	VPADDD      Z27, Z10, Z10
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1408(AX), Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z17, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z12
+	MOVL        R10, -80(R11)
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, -76(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        R14, -68(R11)
+	VPADDD      Z28, Z23, Z17
+	MOVL        -64(R11), R10
+	VPADDD      Z24, Z0, Z0
+	VPADDD      Z26, Z1, Z1
+	MOVL        -60(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z16, Z4
+	MOVL        -56(R11), R13
+	VPADDD.BCST 648(DX), Z17, Z17
+	MOVL        -52(R11), R14
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z17, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z15, Z8, Z3
+	MOVL        R10, -64(R11)
+	VPTERNLOGD  $0x96, Z13, Z21, Z2
+	MOVL        R12, -60(R11)
+	VPADDD      Z20, Z9, Z9
+	MOVL        R13, -56(R11)
+	VPADDD      Z12, Z7, Z7
+	MOVL        R14, -52(R11)
+	VPROLD      $0x05, Z0, Z12
+	MOVL        -48(R11), R10
+	VPROLD      $0x05, Z1, Z17
+	MOVL        -44(R11), R12
+	VPADDD      Z4, Z9, Z4
+	MOVL        -40(R11), R13
+	VPROLD      $0x1e, Z6, Z9
+	MOVL        -36(R11), R14
+	VPADDD      Z28, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   1472(AX), Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z25, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z26, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z19, Z22, Z6
+	VPADDD.BCST 904(DX), Z14, Z14
+	MOVL        R10, -48(R11)
+	VPADDD      Z2, Z25, Z2
+	MOVL        R12, -44(R11)
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        R13, -40(R11)
+	VPROLD      $0x05, Z7, Z26
+	MOVL        R14, -36(R11)
+	VPADDD      Z3, Z14, Z3
+	MOVL        -32(R11), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z16, Z10, Z5
+	MOVL        -24(R11), R13
+	VPADDD      Z20, Z11, Z11
+	MOVL        -20(R11), R14
+	VPADDD      Z12, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z0, Z11
+	MOVL        R10, -32(R11)
+	VPTERNLOGD  $0x96, Z21, Z24, Z1
+	MOVL        R12, -28(R11)
+	VPADDD      Z27, Z18, Z17
+	MOVL        R13, -24(R11)
+	VPADDD      Z26, Z6, Z6
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z8, Z23, Z0
+	MOVL        -16(R11), R10
+	VPROLD      $0x05, Z2, Z18
+	MOVL        -12(R11), R12
+	VPADDD      Z5, Z17, Z5
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z7, Z17
+	VPROLD      $0x05, Z3, Z26
+	MOVL        -4(R11), R14
+	VMOVDQU32   1536(AX), Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z13, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z9, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z15, Z14
+	MOVL        R10, -16(R11)
+	VPADDD.BCST 140(DX), Z13, Z13
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R14, -4(R11)
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R11), R10
+	VPADDD      Z1, Z13, Z1
+	MOVL        4(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z25, Z4
+	MOVL        8(R11), R13
+	VPADDD      Z27, Z19, Z13
+	MOVL        12(R11), R14
+	VPADDD      Z26, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z18, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z14
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z13, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R10, (R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        R12, 4(R11)
+	VPADDD      Z28, Z16, Z16
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z23, Z11, Z3
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z24, Z12, Z2
+	MOVL        16(R11), R10
+	VPADDD.BCST 396(DX), Z16, Z16
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z0, Z20
+	MOVL        28(R11), R14
+	VPROLD      $0x05, Z1, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z9, Z17, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1600(AX), Z16
+	MOVL        R10, 16(R11)
+	VPADDD      Z16, Z21, Z21
+	MOVL        R12, 20(R11)
+	VPADDD      Z14, Z4, Z4
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R14, 28(R11)
+	VPADDD      Z3, Z8, Z3
+	MOVL        32(R11), R10
+	VPADDD      Z2, Z21, Z2
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z5, Z8
+	MOVL        40(R11), R13
+	VPADDD      Z28, Z22, Z21
+	MOVL        44(R11), R14
+	VPADDD      Z20, Z3, Z3
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z26, Z2, Z2
+	VPTERNLOGD  $0x96, Z25, Z15, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 652(DX), Z21, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z4, Z26
+	MOVL        R12, 36(R11)
+	VPADDD      Z6, Z20, Z6
+	MOVL        R13, 40(R11)
+	VPTERNLOGD  $0x96, Z11, Z13, Z0
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0x96, Z12, Z18, Z1
+	MOVL        48(R11), R10
+	VPADDD      Z16, Z10, Z10
+	MOVL        52(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z3, Z14
+	MOVL        60(R11), R14
+	VPROLD      $0x05, Z2, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z10, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z23, Z23
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   1664(AX), Z27
+	MOVL        R10, 48(R11)
+	VPADDD      Z27, Z24, Z24
+	MOVL        R12, 52(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z17, Z19, Z7
+	MOVL        R14, 60(R11)
+	VPADDD.BCST 908(DX), Z23, Z23
+	VPADDD.BCST 144(DX), Z24, Z24
+	MOVL        64(R11), R10
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        68(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        72(R11), R13
+	VPADDD      Z0, Z23, Z0
+	MOVL        76(R11), R14
+	VPADDD      Z1, Z24, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z15, Z8, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z1, Z1
+	MOVL        R10, 64(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R12, 68(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 72(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R14, 76(R11)
+	VPROLD      $0x1e, Z2, Z20
+	MOVL        80(R11), R10
+	VPADDD      Z27, Z25, Z23
+	MOVL        84(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0x96, Z18, Z22, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 400(DX), Z23, Z23
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z25
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z23, Z4
+	MOVL        R10, 80(R11)
+	VPTERNLOGD  $0x96, Z19, Z10, Z6
+	MOVL        R12, 84(R11)
+	VPADDD      Z16, Z11, Z11
+	MOVL        R13, 88(R11)
+	VMOVDQU32   1728(AX), Z16
+	MOVL        R14, 92(R11)
+	VPADDD      Z16, Z12, Z12
+	MOVL        96(R11), R10
+	VPADDD      Z14, Z4, Z4
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z7, Z14
+	MOVL        104(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        108(R11), R14
+	VPADDD.BCST 148(DX), Z12, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z27, Z17, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0x96, Z8, Z26, Z5
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 656(DX), Z17, Z11
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        R14, 108(R11)
+	VPADDD      Z28, Z2, Z2
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z4, Z23
+	MOVL        116(R11), R12
+	VPADDD      Z6, Z11, Z6
+	VPTERNLOGD  $0x96, Z21, Z9, Z0
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        124(R11), R14
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z22, Z20, Z1
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 404(DX), Z15, Z15
+	MOVL        R10, 112(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        R12, 116(R11)
+	VPADDD      Z27, Z13, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R14, 124(R11)
+	VPADDD      Z5, Z15, Z5
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z10, Z24, Z7
+	MOVL        -128(R11), R10
+	VPADDD.BCST 912(DX), Z13, Z13
+	MOVL        -124(R11), R12
+	VMOVDQU32   1792(AX), Z15
+	MOVL        -120(R11), R13
+	VPADDD      Z15, Z18, Z18
+	MOVL        -116(R11), R14
+	VPADDD      Z23, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z0, Z13, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z18, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z4, Z13
+	VPADDD      Z16, Z19, Z18
+	MOVL        R10, -128(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R12, -124(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z26, Z12, Z4
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 660(DX), Z18, Z14
+	MOVL        -112(R11), R10
+	VPROLD      $0x1e, Z3, Z18
+	MOVL        -108(R11), R12
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        -104(R11), R13
+	VPROLD      $0x05, Z5, Z27
+	MOVL        -100(R11), R14
+	VPADDD      Z7, Z14, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z9, Z17, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z7, Z7
+	MOVL        R10, -112(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        R12, -108(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R13, -104(R11)
+	VPADDD      Z4, Z8, Z4
+	MOVL        R14, -100(R11)
+	VPROLD      $0x1e, Z6, Z8
+	MOVL        -96(R11), R10
+	VPADDD      Z16, Z21, Z16
+	MOVL        -92(R11), R12
+	VMOVDQU32   1856(AX), Z21
+	MOVL        -88(R11), R13
+	VPADDD      Z21, Z22, Z22
+	VPADDD      Z27, Z4, Z4
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z24, Z25, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 916(DX), Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z22, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z27
+	MOVL        R10, -96(R11)
+	VPADDD      Z3, Z16, Z3
+	MOVL        R12, -92(R11)
+	VPADDD      Z23, Z2, Z2
+	MOVL        R13, -88(R11)
+	VPTERNLOGD  $0x96, Z12, Z13, Z5
+	MOVL        R14, -84(R11)
+	VPADDD      Z15, Z10, Z10
+	MOVL        -80(R11), R12
+	VPADDD      Z14, Z3, Z3
+	MOVL        -76(R11), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        -72(R11), R14
+	VPROLD      $0x05, Z4, Z16
+	MOVL        -68(R11), R15
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z10
+	MOVL        (R8)(R13*4), R13
+	MOVL        (DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        (CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, (BX)
+	MOVL        R12, -80(R11)
+	VPTERNLOGD  $0x96, Z11, Z19, Z1
+	MOVL        R13, -76(R11)
+	VPADDD      Z21, Z26, Z23
+	VPADDD      Z27, Z6, Z6
+	MOVL        R14, -72(R11)
+	VPTERNLOGD  $0x96, Z17, Z18, Z0
+	MOVL        R15, -68(R11)
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -64(R11), R10
+	VPADDD      Z5, Z23, Z5
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        -56(R11), R13
+	VPROLD      $0x05, Z3, Z27
+	MOVL        -52(R11), R14
+	VMOVDQU32   1920(AX), Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z28, Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z25, Z8, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z9, Z9
+	MOVL        R10, -64(R11)
+	VPADDD.BCST 152(DX), Z20, Z15
+	MOVL        R12, -60(R11)
+	VPROLD      $0x1e, Z4, Z16
+	MOVL        R13, -56(R11)
+	VPROLD      $0x05, Z6, Z20
+	MOVL        R14, -52(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        -48(R11), R12
+	VPADDD      Z1, Z15, Z1
+	MOVL        -44(R11), R13
+	MOVL        256(DX), R10
+	MOVL        -40(R11), R14
+	XORL        (CX), R10
+	MOVL        -36(R11), R15
+	MOVL        R10, 128(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	VPADDD      Z21, Z24, Z9
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -48(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, -44(R11)
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        R14, -40(R11)
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R15, -36(R11)
+	VPADDD      Z28, Z12, Z12
+	MOVL        -32(R11), R10
+	VPADDD      Z20, Z7, Z7
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z18, Z10, Z3
+	MOVL        -24(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z14, Z2
+	MOVL        -20(R11), R14
+	VPADDD.BCST 408(DX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z12, Z4
+	MOVL        R10, -32(R11)
+	MOVL        512(DX), R10
+	MOVL        R12, -28(R11)
+	XORL        (CX), R10
+	MOVL        R13, -24(R11)
+	MOVL        R10, 256(BX)
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z8, Z23, Z6
+	VPADDD      Z21, Z17, Z12
+	MOVL        -16(R11), R10
+	VMOVDQU32   1984(AX), Z17
+	MOVL        -12(R11), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        -8(R11), R13
+	VPADDD      Z15, Z4, Z4
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z28, Z25, Z12
+	MOVL        R10, -16(R11)
+	VPADDD      Z26, Z3, Z3
+	MOVL        R12, -12(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R13, -8(R11)
+	VPTERNLOGD  $0x96, Z22, Z16, Z5
+	MOVL        R14, -4(R11)
+	VPADDD.BCST 664(DX), Z12, Z12
+	MOVL        (R11), R12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        4(R11), R13
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        8(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        12(R11), R15
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        768(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        (CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 384(BX)
+	VPTERNLOGD  $0x96, Z10, Z9, Z0
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z14, Z24, Z1
+	MOVL        R12, (R11)
+	VPADDD      Z17, Z13, Z12
+	MOVL        R13, 4(R11)
+	VPADDD      Z15, Z6, Z6
+	MOVL        R14, 8(R11)
+	VPROLD      $0x05, Z3, Z13
+	MOVL        R15, 12(R11)
+	MOVL        4(DX), R10
+	MOVL        16(R11), R12
+	XORL        4(CX), R10
+	MOVL        20(R11), R13
+	MOVL        R10, 4(BX)
+	MOVL        24(R11), R10
+	VPROLD      $0x05, Z2, Z15
+	MOVL        28(R11), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z18, Z18
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2048(AX), Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z27, Z19, Z19
+	MOVL        R12, 16(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R13, 20(R11)
+	VPTERNLOGD  $0x96, Z23, Z20, Z7
+	MOVL        R10, 24(R11)
+	VPADDD.BCST 920(DX), Z18, Z18
+	MOVL        R14, 28(R11)
+	VPADDD.BCST (BX), Z19, Z19
+	MOVL        32(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        36(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	VPADDD      Z0, Z18, Z0
+	MOVL        40(R11), R14
+	VPADDD      Z1, Z19, Z1
+	MOVL        44(R11), R15
+	VPTERNLOGD  $0x96, Z16, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	MOVL        260(DX), R10
+	MOVL        R12, 32(R11)
+	XORL        4(CX), R10
+	MOVL        R13, 36(R11)
+	MOVL        R10, 132(BX)
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z5, Z13
+	MOVL        R15, 44(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        52(R11), R12
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        56(R11), R13
+	VPADDD      Z27, Z22, Z18
+	MOVL        60(R11), R14
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z9, Z21, Z3
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z24, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 128(BX), Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R10, 48(R11)
+	VPROLD      $0x05, Z0, Z22
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, 52(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z20, Z12, Z6
+	MOVL        R14, 60(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        64(R11), R12
+	VMOVDQU32   2112(AX), Z17
+	MOVL        68(R11), R13
+	VPADDD      Z17, Z14, Z14
+	MOVL        72(R11), R14
+	VPADDD      Z13, Z4, Z4
+	MOVL        76(R11), R15
+	MOVL        516(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        4(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 260(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z13
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z3, Z10, Z3
+	MOVL        R12, 64(R11)
+	VPADDD.BCST 156(DX), Z14, Z10
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        R14, 72(R11)
+	VPADDD      Z27, Z23, Z18
+	MOVL        R15, 76(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        80(R11), R10
+	VPADDD      Z2, Z10, Z2
+	MOVL        84(R11), R13
+	VPTERNLOGD  $0x96, Z11, Z26, Z5
+	MOVL        88(R11), R14
+	VPADDD.BCST 256(BX), Z18, Z10
+	MOVL        92(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z4, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R10, 80(R11)
+	VPADDD      Z17, Z16, Z16
+	MOVL        R13, 84(R11)
+	VPADDD      Z13, Z6, Z6
+	MOVL        R14, 88(R11)
+	MOVL        772(DX), R10
+	MOVL        R12, 92(R11)
+	XORL        4(CX), R10
+	MOVL        96(R11), R12
+	MOVL        R10, 388(BX)
+	MOVL        100(R11), R10
+	VPROLD      $0x05, Z3, Z13
+	MOVL        104(R11), R13
+	VPTERNLOGD  $0x96, Z25, Z15, Z1
+	MOVL        108(R11), R14
+	VPADDD.BCST 412(DX), Z16, Z16
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z16, Z5
+	MOVL        R12, 96(R11)
+	VPTERNLOGD  $0x96, Z12, Z19, Z7
+	MOVL        R10, 100(R11)
+	VPADDD.BCST 384(BX), Z9, Z9
+	MOVL        R13, 104(R11)
+	VMOVDQU32   2176(AX), Z16
+	VPADDD      Z16, Z24, Z24
+	MOVL        R14, 108(R11)
+	VPADDD      Z22, Z5, Z5
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z6, Z22
+	MOVL        116(R11), R12
+	VPADDD      Z0, Z9, Z0
+	MOVL        120(R11), R13
+	VPADDD.BCST 4(BX), Z24, Z9
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z4, Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z0, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z26, Z14, Z4
+	MOVL        R10, 112(R11)
+	VPADDD.BCST 668(DX), Z20, Z9
+	MOVL        R12, 116(R11)
+	VPROLD      $0x1e, Z3, Z13
+	MOVL        R13, 120(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z5, Z20
+	ADDQ        $+256, R11
+	VPADDD      Z7, Z9, Z7
+	MOVL        -128(R11), R10
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        -120(R11), R13
+	VPADDD      Z16, Z11, Z11
+	MOVL        -116(R11), R14
+	VPADDD      Z22, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z22
+	VPTERNLOGD  $0x96, Z15, Z10, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 132(BX), Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z21, Z17
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z1, Z21
+	MOVL        R12, -124(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z19, Z23, Z6
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 924(DX), Z17, Z11
+	MOVL        -112(R11), R10
+	VMOVDQU32   2240(AX), Z17
+	MOVL        -108(R11), R12
+	VPADDD      Z17, Z25, Z25
+	MOVL        -104(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        -100(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z25, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z12, Z12
+	MOVL        R10, -112(R11)
+	VPADDD      Z22, Z3, Z3
+	MOVL        R12, -108(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R13, -104(R11)
+	VPTERNLOGD  $0x96, Z14, Z24, Z5
+	MOVL        R14, -100(R11)
+	VPADDD.BCST 260(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z21
+	MOVL        -96(R11), R10
+	VPROLD      $0x1e, Z1, Z22
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        -88(R11), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        -84(R11), R14
+	VPTERNLOGD  $0x96, Z18, Z13, Z0
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z26, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z20, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z3, Z20
+	MOVL        R10, -96(R11)
+	MOVL        8(DX), R10
+	MOVL        R12, -92(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -88(R11)
+	MOVL        R10, 8(BX)
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z2, Z26
+	MOVL        -80(R11), R10
+	VPADDD      Z5, Z12, Z5
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z16, Z8, Z8
+	MOVL        -68(R11), R14
+	VMOVDQU32   2304(AX), Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z27, Z7
+	VPADDD.BCST 388(BX), Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 160(DX), Z15, Z15
+	MOVL        R10, -80(R11)
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R13, -72(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, -68(R11)
+	VPADDD      Z1, Z15, Z1
+	MOVL        -64(R11), R12
+	VPTERNLOGD  $0x96, Z24, Z11, Z4
+	MOVL        -60(R11), R13
+	VPADDD      Z17, Z19, Z8
+	MOVL        -56(R11), R14
+	VPADDD      Z20, Z0, Z0
+	MOVL        -52(R11), R15
+	VPADDD      Z26, Z1, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        264(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        8(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 136(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z15
+	MOVL        R12, -64(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -60(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R14, -56(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R15, -52(R11)
+	VPADDD      Z16, Z14, Z14
+	MOVL        -48(R11), R10
+	VPADDD      Z28, Z7, Z7
+	MOVL        -44(R11), R12
+	VPTERNLOGD  $0x96, Z13, Z21, Z3
+	VPTERNLOGD  $0x96, Z9, Z22, Z2
+	MOVL        -40(R11), R13
+	VPADDD.BCST 416(DX), Z14, Z14
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z26
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z27, Z12, Z6
+	MOVL        R10, -48(R11)
+	VPADDD      Z17, Z18, Z14
+	MOVL        R12, -44(R11)
+	VMOVDQU32   2368(AX), Z17
+	MOVL        R13, -40(R11)
+	VPADDD      Z17, Z10, Z10
+	MOVL        R14, -36(R11)
+	VPADDD      Z15, Z4, Z4
+	MOVL        -32(R11), R12
+	MOVL        520(DX), R10
+	MOVL        -28(R11), R13
+	XORL        8(CX), R10
+	MOVL        -24(R11), R14
+	MOVL        R10, 264(BX)
+	MOVL        -20(R11), R10
+	VPROLD      $0x05, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 164(DX), Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z16, Z23, Z18
+	MOVL        R12, -32(R11)
+	VPADDD      Z26, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0x96, Z11, Z25, Z5
+	MOVL        R14, -24(R11)
+	VPADDD.BCST 672(DX), Z18, Z10
+	MOVL        R10, -20(R11)
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -16(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z4, Z23
+	MOVL        -8(R11), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        -4(R11), R15
+	VPTERNLOGD  $0x96, Z21, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z6, Z6
+	MOVL        (R8)(R15*4), R15
+	MOVL        776(DX), R10
+	MOVL        R12, -16(R11)
+	XORL        8(CX), R10
+	MOVL        R13, -12(R11)
+	MOVL        R10, 392(BX)
+	MOVL        R14, -8(R11)
+	VPROLD      $0x05, Z3, Z15
+	MOVL        R15, -4(R11)
+	VPTERNLOGD  $0x96, Z22, Z19, Z1
+	MOVL        (R11), R10
+	VPADDD.BCST 420(DX), Z24, Z24
+	MOVL        4(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        8(R11), R13
+	VPADDD      Z16, Z13, Z13
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z2, Z16
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z12, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 928(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2432(AX), Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z9, Z9
+	MOVL        R10, (R11)
+	VPADDD      Z23, Z5, Z5
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R13, 8(R11)
+	VPADDD      Z0, Z13, Z0
+	MOVL        R14, 12(R11)
+	VPADDD.BCST 8(BX), Z9, Z9
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        20(R11), R12
+	VPADDD      Z17, Z27, Z27
+	MOVL        24(R11), R13
+	VPADDD      Z15, Z0, Z0
+	MOVL        28(R11), R14
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z14, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 676(DX), Z27, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z16, Z1, Z1
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z5, Z16
+	MOVL        R12, 20(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 24(R11)
+	VPTERNLOGD  $0x96, Z8, Z18, Z3
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R14, 28(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        32(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        36(R11), R12
+	VPROLD      $0x05, Z0, Z23
+	MOVL        40(R11), R13
+	VPTERNLOGD  $0x96, Z19, Z10, Z2
+	MOVL        44(R11), R14
+	VPADDD.BCST 136(BX), Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z4, Z11, Z4
+	MOVL        R10, 32(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z6
+	MOVL        R12, 36(R11)
+	VPADDD.BCST 932(DX), Z17, Z11
+	MOVL        R13, 40(R11)
+	VMOVDQU32   2496(AX), Z17
+	MOVL        R14, 44(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        48(R11), R10
+	VPADDD      Z16, Z4, Z4
+	MOVL        52(R11), R12
+	VPROLD      $0x05, Z7, Z16
+	MOVL        56(R11), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        60(R11), R14
+	VPADDD.BCST 168(DX), Z22, Z11
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z24, Z12, Z12
+	VPADDD      Z23, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z14, Z13, Z5
+	MOVL        R10, 48(R11)
+	VPADDD.BCST 264(BX), Z12, Z11
+	MOVL        R12, 52(R11)
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        R13, 56(R11)
+	VPADDD      Z21, Z2, Z2
+	MOVL        R14, 60(R11)
+	VPROLD      $0x05, Z4, Z21
+	MOVL        64(R11), R12
+	VPADDD      Z6, Z11, Z6
+	MOVL        68(R11), R13
+	VPTERNLOGD  $0x96, Z18, Z15, Z0
+	MOVL        72(R11), R14
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        76(R11), R15
+	VPADDD      Z17, Z25, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z6, Z6
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R8)(R14*4), R14
+	MOVL        12(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        12(CX), R10
+	MOVL        R12, 64(R11)
+	MOVL        R10, 12(BX)
+	MOVL        R13, 68(R11)
+	VPTERNLOGD  $0x96, Z10, Z9, Z1
+	MOVL        R14, 72(R11)
+	VPADDD.BCST 424(DX), Z23, Z23
+	MOVL        R15, 76(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        80(R11), R10
+	VPADDD      Z24, Z8, Z8
+	VPROLD      $0x05, Z2, Z24
+	MOVL        84(R11), R12
+	VPADDD      Z5, Z23, Z5
+	MOVL        88(R11), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        92(R11), R14
+	VPADDD.BCST 392(BX), Z8, Z8
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   2560(AX), Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z19, Z19
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z21
+	MOVL        R10, 80(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R12, 84(R11)
+	VPADDD.BCST 172(DX), Z19, Z8
+	MOVL        R13, 88(R11)
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        R14, 92(R11)
+	VPADDD      Z17, Z20, Z20
+	MOVL        96(R11), R12
+	VPADDD      Z16, Z0, Z0
+	MOVL        100(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        104(R11), R14
+	MOVL        268(DX), R10
+	MOVL        108(R11), R15
+	XORL        12(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 140(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 680(DX), Z20, Z8
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z3, Z16
+	VPADDD      Z24, Z1, Z1
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z5, Z20
+	MOVL        R13, 100(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R14, 104(R11)
+	VPTERNLOGD  $0x96, Z15, Z12, Z3
+	MOVL        R15, 108(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        112(R11), R10
+	VPADDD      Z23, Z14, Z14
+	MOVL        116(R11), R14
+	VPADDD      Z21, Z7, Z7
+	MOVL        120(R11), R12
+	VPROLD      $0x05, Z0, Z21
+	MOVL        124(R11), R13
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 428(DX), Z14, Z14
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z18, Z17
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z18
+	MOVL        R10, 112(R11)
+	VPADDD      Z4, Z14, Z4
+	MOVL        R14, 116(R11)
+	MOVL        524(DX), R10
+	MOVL        R12, 120(R11)
+	XORL        12(CX), R10
+	MOVL        R13, 124(R11)
+	MOVL        R10, 268(BX)
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0x96, Z27, Z25, Z6
+	MOVL        -128(R11), R10
+	VPADDD.BCST 936(DX), Z17, Z14
+	MOVL        -124(R11), R12
+	VMOVDQU32   2624(AX), Z17
+	VPADDD      Z17, Z10, Z10
+	MOVL        -120(R11), R13
+	VPADDD      Z20, Z4, Z4
+	MOVL        -116(R11), R14
+	VPROLD      $0x05, Z7, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z10, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z26, Z14
+	MOVL        R10, -128(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R12, -124(R11)
+	VPADDD      Z18, Z2, Z2
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0xe8, Z22, Z19, Z5
+	MOVL        R14, -116(R11)
+	VPADDD.BCST 684(DX), Z14, Z14
+	MOVL        -112(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -108(R11), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        -104(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        -100(R11), R15
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        780(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        12(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 396(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z12, Z16, Z0
+	MOVL        R12, -112(R11)
+	MOVL        16(DX), R10
+	XORL        16(CX), R10
+	MOVL        R13, -108(R11)
+	MOVL        R10, 16(BX)
+	MOVL        R14, -104(R11)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R15, -100(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        -96(R11), R10
+	VPADDD      Z20, Z6, Z6
+	MOVL        -92(R11), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -88(R11), R13
+	VPROLD      $0x05, Z2, Z20
+	MOVL        -84(R11), R14
+	VPADDD      Z5, Z13, Z5
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z23, Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   2688(AX), Z23
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z9, Z9
+	MOVL        R10, -96(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R12, -92(R11)
+	VPTERNLOGD  $0xe8, Z25, Z24, Z7
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 940(DX), Z15, Z15
+	MOVL        R14, -84(R11)
+	VPADDD.BCST 12(BX), Z9, Z9
+	MOVL        -80(R11), R12
+	VPROLD      $0x1e, Z4, Z26
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z6, Z28
+	MOVL        -72(R11), R14
+	VPADDD      Z0, Z15, Z0
+	MOVL        -68(R11), R15
+	VPADDD      Z1, Z9, Z1
+	MOVL        272(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        16(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 144(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z19, Z10, Z4
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z17, Z27, Z9
+	MOVL        R12, -80(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R13, -76(R11)
+	VPADDD      Z20, Z1, Z1
+	MOVL        R14, -72(R11)
+	VPROLD      $0x05, Z5, Z14
+	MOVL        R15, -68(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        -60(R11), R13
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        -56(R11), R14
+	VPADDD      Z23, Z22, Z20
+	MOVL        -52(R11), R12
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z16, Z18, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z8, Z21, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 140(BX), Z20, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R14, -56(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        528(DX), R10
+	MOVL        R12, -52(R11)
+	XORL        16(CX), R10
+	MOVL        -48(R11), R12
+	MOVL        R10, 272(BX)
+	MOVL        -44(R11), R10
+	VPTERNLOGD  $0xe8, Z24, Z13, Z6
+	MOVL        -40(R11), R13
+	VPADDD      Z17, Z12, Z12
+	MOVL        -36(R11), R14
+	VMOVDQU32   2752(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z7, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z12, Z3
+	MOVL        R12, -48(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -44(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R13, -40(R11)
+	VPADDD      Z23, Z25, Z12
+	MOVL        R14, -36(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        -32(R11), R12
+	VPADDD      Z28, Z2, Z2
+	MOVL        -28(R11), R13
+	VPTERNLOGD  $0xe8, Z10, Z26, Z5
+	MOVL        -24(R11), R14
+	VPADDD.BCST 268(BX), Z12, Z12
+	MOVL        -20(R11), R15
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z25
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z27
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        784(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        16(CX), R10
+	MOVL        R12, -32(R11)
+	MOVL        R10, 400(BX)
+	MOVL        R13, -28(R11)
+	VPTERNLOGD  $0xe8, Z18, Z9, Z0
+	MOVL        R14, -24(R11)
+	VPTERNLOGD  $0xe8, Z21, Z15, Z1
+	MOVL        R15, -20(R11)
+	VPADDD      Z17, Z19, Z12
+	MOVL        -16(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        -12(R11), R13
+	VPROLD      $0x05, Z3, Z14
+	MOVL        -8(R11), R14
+	MOVL        20(DX), R10
+	MOVL        -4(R11), R15
+	XORL        20(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 20(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z5, Z12, Z5
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        R12, -16(R11)
+	VPADDD      Z23, Z16, Z16
+	MOVL        R13, -12(R11)
+	VMOVDQU32   2816(AX), Z23
+	MOVL        R14, -8(R11)
+	VPADDD      Z23, Z8, Z8
+	MOVL        R15, -4(R11)
+	VPADDD      Z27, Z5, Z5
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z13, Z22, Z7
+	VPADDD.BCST 396(BX), Z16, Z16
+	MOVL        4(R11), R13
+	VPADDD.BCST 16(BX), Z8, Z8
+	MOVL        8(R11), R14
+	VPROLD      $0x1e, Z4, Z27
+	MOVL        12(R11), R12
+	VPROLD      $0x05, Z6, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z16, Z0
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z26, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z24, Z8
+	MOVL        R10, (R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        R13, 4(R11)
+	VPADDD      Z19, Z1, Z1
+	MOVL        R14, 8(R11)
+	MOVL        276(DX), R10
+	MOVL        R12, 12(R11)
+	XORL        20(CX), R10
+	MOVL        16(R11), R12
+	MOVL        R10, 148(BX)
+	MOVL        20(R11), R10
+	VPROLD      $0x05, Z5, Z14
+	MOVL        24(R11), R13
+	VPADDD      Z7, Z8, Z7
+	MOVL        28(R11), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z9, Z20, Z3
+	VPTERNLOGD  $0xe8, Z15, Z25, Z2
+	MOVL        R12, 16(R11)
+	VPADDD.BCST 144(BX), Z10, Z10
+	MOVL        R10, 20(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 24(R11)
+	VPROLD      $0x05, Z0, Z24
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z1, Z28
+	MOVL        32(R11), R12
+	VPADDD      Z4, Z10, Z4
+	MOVL        36(R11), R13
+	VPTERNLOGD  $0xe8, Z22, Z12, Z6
+	MOVL        40(R11), R14
+	VPADDD      Z17, Z18, Z10
+	MOVL        44(R11), R15
+	VMOVDQU32   2880(AX), Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z17, Z21, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	MOVL        532(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        20(CX), R10
+	MOVL        R12, 32(R11)
+	MOVL        R10, 276(BX)
+	MOVL        R13, 36(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        R14, 40(R11)
+	VPADDD      Z3, Z10, Z3
+	MOVL        R15, 44(R11)
+	VPADDD.BCST 176(DX), Z18, Z10
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z5, Z18
+	MOVL        52(R11), R12
+	VPADDD      Z23, Z13, Z13
+	MOVL        56(R11), R13
+	VPADDD      Z24, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        60(R11), R14
+	VPTERNLOGD  $0xe8, Z11, Z27, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 272(BX), Z13, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z28, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z21
+	MOVL        R10, 48(R11)
+	VPADDD      Z6, Z10, Z6
+	MOVL        R12, 52(R11)
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        R13, 56(R11)
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        R14, 60(R11)
+	VPADDD      Z17, Z26, Z24
+	MOVL        64(R11), R12
+	VPADDD      Z14, Z6, Z6
+	MOVL        68(R11), R13
+	MOVL        788(DX), R10
+	MOVL        72(R11), R14
+	XORL        20(CX), R10
+	MOVL        76(R11), R15
+	MOVL        R10, 404(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R13*4), R13
+	MOVL        24(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        24(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 24(BX)
+	MOVL        R12, 64(R11)
+	VPTERNLOGD  $0xe8, Z25, Z16, Z1
+	MOVL        R13, 68(R11)
+	VPADDD.BCST 432(DX), Z24, Z24
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        R14, 72(R11)
+	VPADDD      Z23, Z9, Z9
+	MOVL        R15, 76(R11)
+	VPROLD      $0x05, Z2, Z23
+	MOVL        80(R11), R10
+	VPADDD      Z5, Z24, Z5
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0xe8, Z12, Z19, Z7
+	MOVL        88(R11), R13
+	VPADDD.BCST 400(BX), Z9, Z9
+	MOVL        92(R11), R14
+	VMOVDQU32   2944(AX), Z24
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z15, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z21, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 20(BX), Z15, Z9
+	MOVL        R12, 84(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R13, 88(R11)
+	VPADDD      Z17, Z22, Z22
+	MOVL        R14, 92(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        96(R11), R12
+	VPADDD      Z1, Z9, Z1
+	MOVL        100(R11), R13
+	MOVL        280(DX), R10
+	MOVL        104(R11), R14
+	XORL        24(CX), R10
+	MOVL        108(R11), R15
+	MOVL        R10, 152(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z27, Z18, Z4
+	VPADDD.BCST 688(DX), Z22, Z9
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z1, Z1
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z5, Z22
+	MOVL        R12, 96(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z8, Z13, Z3
+	MOVL        R14, 104(R11)
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        R15, 108(R11)
+	VPADDD      Z24, Z11, Z11
+	MOVL        112(R11), R12
+	VPADDD      Z21, Z7, Z7
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z0, Z21
+	MOVL        120(R11), R14
+	MOVL        28(DX), R10
+	MOVL        124(R11), R15
+	XORL        28(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 28(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z16, Z10, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 148(BX), Z11, Z11
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        R12, 112(R11)
+	VPADDD      Z17, Z20, Z17
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, 120(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        R15, 124(R11)
+	MOVL        536(DX), R10
+	XORL        24(CX), R10
+	ADDQ        $+256, R11
+	MOVL        R10, 280(BX)
+	MOVL        -128(R11), R10
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        -124(R11), R12
+	VPADDD.BCST 944(DX), Z17, Z11
+	MOVL        -120(R11), R13
+	VMOVDQU32   3008(AX), Z17
+	MOVL        -116(R11), R14
+	VPADDD      Z17, Z25, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z25, Z2
+	MOVL        R10, -128(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R12, -124(R11)
+	VPADDD      Z24, Z12, Z12
+	MOVL        R13, -120(R11)
+	VPADDD      Z21, Z3, Z3
+	MOVL        R14, -116(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        -112(R11), R12
+	MOVL        284(DX), R10
+	MOVL        -108(R11), R13
+	XORL        28(CX), R10
+	MOVL        -104(R11), R14
+	MOVL        R10, 156(BX)
+	MOVL        -100(R11), R10
+	VPTERNLOGD  $0xe8, Z18, Z15, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 276(BX), Z12, Z12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z21
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z12, Z6
+	MOVL        R12, -112(R11)
+	MOVL        792(DX), R12
+	MOVL        R13, -108(R11)
+	XORL        24(CX), R12
+	MOVL        R14, -104(R11)
+	MOVL        R12, 408(BX)
+	MOVL        R10, -100(R11)
+	VPTERNLOGD  $0xe8, Z13, Z14, Z0
+	MOVL        -96(R11), R12
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        -92(R11), R13
+	VPADDD      Z17, Z27, Z12
+	MOVL        -88(R11), R14
+	VPADDD      Z22, Z6, Z6
+	MOVL        -84(R11), R15
+	VPROLD      $0x05, Z3, Z22
+	MOVL        (R8)(R12*4), R12
+	MOVL        32(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        32(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 32(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, -96(R11)
+	VPADDD      Z5, Z12, Z5
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z7, Z12
+	MOVL        R14, -88(R11)
+	VPADDD      Z24, Z8, Z8
+	MOVL        R15, -84(R11)
+	VMOVDQU32   3072(AX), Z24
+	VPADDD      Z24, Z16, Z16
+	MOVL        -80(R11), R12
+	VPADDD      Z25, Z5, Z5
+	MOVL        -76(R11), R13
+	MOVL        540(DX), R10
+	MOVL        -72(R11), R14
+	XORL        28(CX), R10
+	MOVL        -68(R11), R15
+	MOVL        R10, 284(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z26, Z23, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 404(BX), Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 24(BX), Z16, Z16
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z4, Z25
+	MOVL        R12, -80(R11)
+	VPROLD      $0x05, Z6, Z28
+	MOVL        R13, -76(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R14, -72(R11)
+	VPADDD      Z1, Z16, Z1
+	MOVL        R15, -68(R11)
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        -64(R11), R12
+	VPADDD      Z17, Z19, Z8
+	MOVL        -60(R11), R13
+	VPADDD      Z22, Z0, Z0
+	MOVL        -56(R11), R14
+	VPADDD      Z27, Z1, Z1
+	MOVL        -52(R11), R15
+	MOVL        288(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        32(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 160(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z16
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        R13, -60(R11)
+	VPADDD      Z24, Z18, Z18
+	MOVL        R14, -56(R11)
+	VPADDD      Z28, Z7, Z7
+	MOVL        R15, -52(R11)
+	MOVL        796(DX), R10
+	MOVL        -48(R11), R12
+	XORL        28(CX), R10
+	MOVL        -44(R11), R13
+	MOVL        R10, 412(BX)
+	MOVL        -40(R11), R10
+	VPTERNLOGD  $0xe8, Z14, Z20, Z3
+	MOVL        -36(R11), R14
+	VPTERNLOGD  $0xe8, Z9, Z21, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 152(BX), Z18, Z18
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z27
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z1, Z28
+	MOVL        R12, -48(R11)
+	VPADDD      Z4, Z18, Z4
+	MOVL        R13, -44(R11)
+	VPTERNLOGD  $0xe8, Z23, Z12, Z6
+	MOVL        R10, -40(R11)
+	VPADDD      Z17, Z13, Z13
+	MOVL        R14, -36(R11)
+	VMOVDQU32   3136(AX), Z17
+	MOVL        -32(R11), R12
+	VPADDD      Z17, Z10, Z10
+	MOVL        -28(R11), R13
+	VPADDD      Z16, Z4, Z4
+	MOVL        544(DX), R10
+	MOVL        -24(R11), R14
+	XORL        32(CX), R10
+	MOVL        -20(R11), R15
+	MOVL        R10, 288(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z16
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 28(BX), Z10, Z10
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R12, -32(R11)
+	VPADDD      Z24, Z26, Z18
+	MOVL        R13, -28(R11)
+	VPADDD      Z27, Z3, Z3
+	MOVL        R14, -24(R11)
+	VPADDD      Z2, Z10, Z2
+	MOVL        R15, -20(R11)
+	VPTERNLOGD  $0xe8, Z11, Z25, Z5
+	MOVL        -16(R11), R10
+	VPADDD.BCST 280(BX), Z18, Z10
+	MOVL        -12(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -8(R11), R13
+	VPADDD      Z28, Z2, Z2
+	MOVL        -4(R11), R14
+	VPROLD      $0x05, Z4, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z10, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z20, Z8, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z15, Z15
+	MOVL        R10, -16(R11)
+	VPADDD      Z16, Z6, Z6
+	MOVL        800(DX), R10
+	MOVL        R12, -12(R11)
+	XORL        32(CX), R10
+	MOVL        R13, -8(R11)
+	MOVL        R10, 416(BX)
+	MOVL        R14, -4(R11)
+	VPROLD      $0x05, Z3, Z16
+	MOVL        (R11), R10
+	VPTERNLOGD  $0xe8, Z21, Z19, Z1
+	MOVL        4(R11), R12
+	VPADDD.BCST 156(BX), Z15, Z15
+	MOVL        8(R11), R13
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        12(R11), R14
+	VPADDD      Z24, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z15, Z5
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z12, Z22, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 408(BX), Z14, Z14
+	MOVL        R10, (R11)
+	VMOVDQU32   3200(AX), Z15
+	MOVL        R12, 4(R11)
+	VPADDD      Z15, Z9, Z9
+	MOVL        R13, 8(R11)
+	VPADDD      Z26, Z5, Z5
+	MOVL        R14, 12(R11)
+	VPROLD      $0x05, Z6, Z26
+	MOVL        16(R11), R10
+	VPADDD      Z0, Z14, Z0
+	MOVL        20(R11), R12
+	VPADDD.BCST 32(BX), Z9, Z9
+	MOVL        24(R11), R13
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        28(R11), R14
+	VPADDD      Z17, Z23, Z23
+	VPADDD      Z16, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z25, Z13, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 284(BX), Z23, Z9
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z16
+	MOVL        R10, 16(R11)
+	VPADDD      Z24, Z1, Z1
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z5, Z23
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z9, Z7
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0xe8, Z8, Z18, Z3
+	MOVL        32(R11), R10
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        36(R11), R12
+	VPADDD      Z15, Z11, Z11
+	MOVL        40(R11), R13
+	VPADDD      Z26, Z7, Z7
+	MOVL        44(R11), R14
+	VPROLD      $0x05, Z0, Z24
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z19, Z10, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 160(BX), Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z6, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z20, Z17
+	MOVL        R10, 32(R11)
+	MOVL        36(DX), R10
+	MOVL        R12, 36(R11)
+	XORL        36(CX), R10
+	MOVL        R13, 40(R11)
+	MOVL        R10, 36(BX)
+	VPROLD      $0x05, Z1, Z20
+	MOVL        R14, 44(R11)
+	VPADDD      Z4, Z11, Z4
+	MOVL        48(R11), R10
+	VPTERNLOGD  $0xe8, Z22, Z27, Z6
+	MOVL        52(R11), R12
+	VPADDD.BCST 412(BX), Z17, Z11
+	MOVL        56(R11), R13
+	VMOVDQU32   3264(AX), Z17
+	MOVL        60(R11), R14
+	VPADDD      Z17, Z21, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 180(DX), Z21, Z11
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z5, Z21
+	MOVL        R12, 52(R11)
+	VPADDD      Z15, Z12, Z12
+	MOVL        R13, 56(R11)
+	VPADDD      Z24, Z3, Z3
+	MOVL        R14, 60(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        64(R11), R12
+	VPTERNLOGD  $0xe8, Z13, Z14, Z5
+	MOVL        68(R11), R13
+	VPADDD.BCST 288(BX), Z12, Z11
+	MOVL        72(R11), R14
+	VPROLD      $0x1e, Z0, Z12
+	MOVL        76(R11), R15
+	VPADDD      Z20, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	MOVL        292(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        36(CX), R10
+	MOVL        R10, 164(BX)
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z20
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z6, Z11, Z6
+	MOVL        R12, 64(R11)
+	VPTERNLOGD  $0xe8, Z18, Z16, Z0
+	MOVL        R13, 68(R11)
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        R14, 72(R11)
+	VPADDD      Z17, Z25, Z24
+	MOVL        R15, 76(R11)
+	VPADDD      Z23, Z6, Z6
+	MOVL        80(R11), R10
+	VPROLD      $0x05, Z3, Z23
+	MOVL        84(R11), R12
+	VPTERNLOGD  $0xe8, Z10, Z9, Z1
+	MOVL        88(R11), R13
+	VPADDD.BCST 436(DX), Z24, Z24
+	MOVL        92(R11), R14
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z15, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z15
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z5, Z24, Z5
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z27, Z26, Z7
+	MOVL        R10, 80(R11)
+	VPADDD.BCST 416(BX), Z8, Z8
+	MOVL        R12, 84(R11)
+	VMOVDQU32   3328(AX), Z24
+	MOVL        R13, 88(R11)
+	VPADDD      Z24, Z19, Z19
+	MOVL        R14, 92(R11)
+	VPADDD      Z20, Z5, Z5
+	MOVL        96(R11), R12
+	MOVL        548(DX), R10
+	XORL        36(CX), R10
+	MOVL        100(R11), R13
+	MOVL        R10, 292(BX)
+	MOVL        104(R11), R10
+	VPROLD      $0x05, Z6, Z20
+	MOVL        108(R11), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 184(DX), Z19, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z4, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z22, Z22
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z0, Z0
+	MOVL        R12, 96(R11)
+	VPADDD      Z1, Z8, Z1
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0xe8, Z14, Z21, Z4
+	MOVL        R10, 104(R11)
+	VPADDD.BCST 692(DX), Z22, Z8
+	MOVL        R14, 108(R11)
+	VPROLD      $0x1e, Z3, Z22
+	MOVL        112(R11), R12
+	VPADDD      Z15, Z1, Z1
+	MOVL        116(R11), R13
+	VPROLD      $0x05, Z5, Z15
+	MOVL        120(R11), R14
+	VPADDD      Z7, Z8, Z7
+	MOVL        124(R11), R15
+	VPTERNLOGD  $0xe8, Z16, Z12, Z3
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z7, Z7
+	MOVL        (R8)(R15*4), R15
+	MOVL        804(DX), R10
+	XORL        36(CX), R10
+	MOVL        R12, 112(R11)
+	MOVL        R10, 420(BX)
+	MOVL        R13, 116(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 120(R11)
+	VPTERNLOGD  $0xe8, Z9, Z11, Z2
+	MOVL        R15, 124(R11)
+	VPADDD.BCST 440(DX), Z13, Z13
+	ADDQ        $+256, R11
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        -128(R11), R10
+	VPADDD      Z17, Z18, Z17
+	MOVL        -124(R11), R12
+	VPROLD      $0x05, Z1, Z18
+	MOVL        -120(R11), R13
+	VPADDD      Z4, Z13, Z4
+	MOVL        -116(R11), R14
+	VPTERNLOGD  $0xe8, Z26, Z25, Z6
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 948(DX), Z17, Z13
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3392(AX), Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z17, Z10, Z10
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z4, Z4
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z15
+	MOVL        R12, -124(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R13, -120(R11)
+	VPADDD.BCST 36(BX), Z10, Z10
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        -112(R11), R10
+	VPADDD      Z24, Z27, Z27
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z3, Z3
+	VPADDD      Z2, Z10, Z2
+	MOVL        -104(R11), R13
+	VPTERNLOGD  $0xe8, Z21, Z19, Z5
+	MOVL        -100(R11), R14
+	VPADDD.BCST 696(DX), Z27, Z10
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z18, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z10, Z6
+	MOVL        R10, -112(R11)
+	VPTERNLOGD  $0xe8, Z12, Z22, Z0
+	MOVL        R12, -108(R11)
+	VMOVDQU32   3456(AX), Z10
+	MOVL        R13, -104(R11)
+	VPXORD.BCST 188(DX), Z10, Z27
+	MOVL        R14, -100(R11)
+	VPADDD      Z17, Z14, Z14
+	MOVL        -96(R11), R12
+	VPADDD      Z15, Z6, Z6
+	MOVL        -92(R11), R13
+	VPROLD      $0x05, Z3, Z15
+	MOVL        -88(R11), R14
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -84(R11), R15
+	VPADDD.BCST 164(BX), Z14, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	MOVL        40(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        40(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 40(BX)
+	VPTERNLOGD  $0xe8, Z11, Z8, Z1
+	MOVL        R13, -92(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R14, -88(R11)
+	VPTERNLOGD  $0xe8, Z25, Z23, Z7
+	MOVL        R15, -84(R11)
+	VPADDD.BCST 952(DX), Z16, Z14
+	MOVL        -80(R11), R10
+	VPROLD      $0x05, Z2, Z16
+	MOVL        -76(R11), R12
+	VPADDD      Z18, Z5, Z5
+	MOVL        -72(R11), R13
+	VPROLD      $0x05, Z6, Z18
+	MOVL        -68(R11), R14
+	VPADDD      Z0, Z14, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3520(AX), Z14
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 444(DX), Z10, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z17, Z26, Z26
+	MOVL        R10, -80(R11)
+	VPADDD      Z15, Z0, Z0
+	MOVL        R12, -76(R11)
+	VPADDD      Z27, Z9, Z9
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z15
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 292(BX), Z26, Z26
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        -60(R11), R13
+	VPADDD      Z1, Z9, Z1
+	MOVL        -56(R11), R14
+	MOVL        296(DX), R10
+	MOVL        -52(R11), R15
+	XORL        40(CX), R10
+	MOVL        R10, 168(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z19, Z13, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z7, Z26, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z22, Z20, Z3
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z16, Z1, Z1
+	MOVL        R12, -64(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R13, -60(R11)
+	VPADDD      Z18, Z7, Z7
+	MOVL        R14, -56(R11)
+	VPROLD      $0x05, Z0, Z16
+	MOVL        R15, -52(R11)
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -48(R11), R10
+	VPADDD      Z14, Z21, Z21
+	MOVL        -44(R11), R14
+	VPXORD.BCST 700(DX), Z10, Z26
+	MOVL        -40(R11), R12
+	VPADDD      Z17, Z12, Z12
+	MOVL        -36(R11), R13
+	VPTERNLOGD  $0xe8, Z8, Z28, Z2
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z21, Z17
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 420(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -48(R11)
+	VPADDD      Z4, Z17, Z4
+	MOVL        R14, -44(R11)
+	MOVL        552(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        40(CX), R10
+	MOVL        R10, 296(BX)
+	MOVL        R13, -36(R11)
+	VPTERNLOGD  $0xe8, Z23, Z29, Z6
+	MOVL        -32(R11), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        -28(R11), R12
+	VMOVDQU32   3584(AX), Z12
+	MOVL        -24(R11), R13
+	VPADDD      Z12, Z11, Z11
+	MOVL        -20(R11), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z16, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R10, -32(R11)
+	VPADDD      Z14, Z25, Z16
+	MOVL        R12, -28(R11)
+	VPXORD.BCST 956(DX), Z10, Z10
+	MOVL        R13, -24(R11)
+	VPADDD      Z24, Z2, Z2
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0xe8, Z13, Z15, Z5
+	MOVL        -16(R11), R12
+	VPADDD      Z26, Z16, Z16
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z0, Z17
+	MOVL        -8(R11), R14
+	VPROLD      $0x1e, Z1, Z24
+	MOVL        -4(R11), R15
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z16, Z6
+	MOVL        (R8)(R13*4), R13
+	MOVL        808(DX), R10
+	XORL        40(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 424(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0xe8, Z20, Z27, Z0
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0xe8, Z28, Z18, Z1
+	MOVL        R13, -12(R11)
+	VPADDD      Z12, Z19, Z16
+	MOVL        R14, -8(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R15, -4(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R11), R12
+	MOVL        44(DX), R10
+	MOVL        4(R11), R13
+	XORL        44(CX), R10
+	MOVL        8(R11), R14
+	MOVL        R10, 44(BX)
+	MOVL        12(R11), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z5, Z16, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z16
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z22, Z14
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   3648(AX), Z22
+	MOVL        R12, (R11)
+	VPADDD      Z22, Z8, Z8
+	MOVL        R13, 4(R11)
+	VPADDD      Z25, Z5, Z5
+	MOVL        R14, 8(R11)
+	VPTERNLOGD  $0xe8, Z29, Z21, Z7
+	MOVL        R10, 12(R11)
+	VPADDD      Z10, Z14, Z10
+	MOVL        16(R11), R10
+	VPADDD.BCST 40(BX), Z8, Z8
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        20(R11), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        24(R11), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        28(R11), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0xe8, Z15, Z11, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z23, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z1, Z1
+	MOVL        R10, 16(R11)
+	MOVL        300(DX), R10
+	MOVL        R12, 20(R11)
+	XORL        44(CX), R10
+	MOVL        R13, 24(R11)
+	MOVL        R10, 172(BX)
+	MOVL        R14, 28(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        32(R11), R10
+	VPADDD      Z7, Z8, Z7
+	MOVL        36(R11), R12
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        40(R11), R13
+	VPROLD      $0x1e, Z2, Z10
+	MOVL        44(R11), R14
+	VPADDD      Z22, Z13, Z13
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z27, Z17, Z3
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z18, Z24, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 168(BX), Z13, Z13
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R10, 32(R11)
+	VPROLD      $0x05, Z0, Z23
+	MOVL        R12, 36(R11)
+	VPROLD      $0x05, Z1, Z25
+	MOVL        R13, 40(R11)
+	VPADDD      Z4, Z13, Z4
+	MOVL        R14, 44(R11)
+	VPTERNLOGD  $0xe8, Z21, Z16, Z6
+	MOVL        48(R11), R12
+	VPADDD      Z12, Z20, Z12
+	MOVL        52(R11), R13
+	VMOVDQU32   3712(AX), Z13
+	MOVL        56(R11), R14
+	VPADDD      Z13, Z28, Z20
+	MOVL        60(R11), R15
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	MOVL        556(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        44(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 300(BX)
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z9
+	MOVL        R12, 48(R11)
+	VPADDD      Z3, Z12, Z3
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 192(DX), Z20, Z12
+	MOVL        R14, 56(R11)
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        R15, 60(R11)
+	VPADDD      Z22, Z29, Z26
+	MOVL        64(R11), R10
+	VPADDD      Z23, Z3, Z3
+	MOVL        68(R11), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        72(R11), R13
+	VPTERNLOGD  $0xe8, Z11, Z14, Z5
+	VPADDD.BCST 296(BX), Z26, Z12
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z0, Z23
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z2, Z2
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z4, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z17, Z8, Z0
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z1, Z12
+	MOVL        R12, 68(R11)
+	VPADDD      Z13, Z15, Z15
+	MOVL        R13, 72(R11)
+	VPADDD      Z9, Z6, Z6
+	MOVL        R14, 76(R11)
+	MOVL        812(DX), R10
+	MOVL        80(R11), R12
+	XORL        44(CX), R10
+	MOVL        84(R11), R13
+	MOVL        R10, 428(BX)
+	MOVL        88(R11), R10
+	VPROLD      $0x05, Z3, Z9
+	MOVL        92(R11), R14
+	VPTERNLOGD  $0xe8, Z24, Z10, Z1
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 448(DX), Z15, Z15
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z27, Z22
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z2, Z27
+	MOVL        R12, 80(R11)
+	VPADDD      Z5, Z15, Z5
+	MOVL        R13, 84(R11)
+	VPTERNLOGD  $0xe8, Z16, Z19, Z7
+	VPADDD.BCST 424(BX), Z22, Z15
+	MOVL        R10, 88(R11)
+	VMOVDQU32   3776(AX), Z22
+	MOVL        R14, 92(R11)
+	VPADDD      Z22, Z18, Z18
+	MOVL        96(R11), R10
+	VPADDD      Z25, Z5, Z5
+	MOVL        100(R11), R12
+	VPROLD      $0x05, Z6, Z25
+	MOVL        104(R11), R13
+	VPADDD      Z0, Z15, Z0
+	MOVL        108(R11), R14
+	VPADDD.BCST 44(BX), Z18, Z15
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z21, Z21
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z1, Z15, Z1
+	MOVL        R10, 96(R11)
+	VPTERNLOGD  $0xe8, Z14, Z20, Z4
+	MOVL        R12, 100(R11)
+	VPADDD.BCST 704(DX), Z21, Z9
+	MOVL        R13, 104(R11)
+	VPROLD      $0x1e, Z3, Z15
+	MOVL        R14, 108(R11)
+	VPADDD      Z27, Z1, Z1
+	MOVL        112(R11), R10
+	VPROLD      $0x05, Z5, Z21
+	MOVL        116(R11), R12
+	VPADDD      Z7, Z9, Z7
+	MOVL        120(R11), R13
+	VPTERNLOGD  $0xe8, Z8, Z23, Z3
+	MOVL        124(R11), R14
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z22, Z11, Z11
+	VPADDD      Z25, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z25
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0xe8, Z10, Z12, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 172(BX), Z11, Z11
+	MOVL        R10, 112(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R12, 116(R11)
+	VPADDD      Z13, Z17, Z13
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z1, Z17
+	MOVL        R14, 124(R11)
+	VPADDD      Z4, Z11, Z4
+	ADDQ        $+256, R11
+	VPTERNLOGD  $0xe8, Z19, Z26, Z6
+	MOVL        -128(R11), R12
+	VPADDD.BCST 960(DX), Z13, Z11
+	MOVL        -124(R11), R13
+	MOVL        48(DX), R10
+	MOVL        -120(R11), R14
+	XORL        48(CX), R10
+	MOVL        -116(R11), R15
+	MOVL        R10, 48(BX)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   3840(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z24, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z21, Z4, Z4
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R12, -128(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R13, -124(R11)
+	VPADDD.BCST 196(DX), Z24, Z11
+	MOVL        R14, -120(R11)
+	VPROLD      $0x1e, Z5, Z24
+	VPADDD      Z22, Z16, Z16
+	MOVL        R15, -116(R11)
+	VPADDD      Z25, Z3, Z3
+	MOVL        -112(R11), R10
+	VPADDD      Z2, Z11, Z2
+	MOVL        -108(R11), R13
+	VPTERNLOGD  $0xe8, Z20, Z18, Z5
+	MOVL        -104(R11), R14
+	VPADDD.BCST 300(BX), Z16, Z11
+	MOVL        -100(R11), R12
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z17, Z2, Z2
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z4, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z23, Z15, Z0
+	MOVL        R10, -112(R11)
+	VMOVDQU32   3904(AX), Z11
+	MOVL        R13, -108(R11)
+	VPXORD.BCST 200(DX), Z11, Z25
+	MOVL        R14, -104(R11)
+	MOVL        304(DX), R10
+	MOVL        R12, -100(R11)
+	XORL        48(CX), R10
+	MOVL        -96(R11), R12
+	MOVL        R10, 176(BX)
+	MOVL        -92(R11), R10
+	VPADDD      Z13, Z14, Z14
+	MOVL        -88(R11), R13
+	VPADDD      Z21, Z6, Z6
+	MOVL        -84(R11), R14
+	VPROLD      $0x05, Z3, Z21
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 452(DX), Z14, Z14
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z22, Z8, Z8
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0xe8, Z12, Z9, Z1
+	MOVL        R12, -96(R11)
+	VPADDD      Z5, Z14, Z5
+	MOVL        R10, -92(R11)
+	VPTERNLOGD  $0xe8, Z26, Z27, Z7
+	MOVL        R13, -88(R11)
+	VPADDD.BCST 428(BX), Z8, Z8
+	MOVL        R14, -84(R11)
+	VPROLD      $0x05, Z2, Z14
+	MOVL        -80(R11), R12
+	VPADDD      Z17, Z5, Z5
+	MOVL        -76(R11), R13
+	VPROLD      $0x05, Z6, Z17
+	MOVL        -72(R11), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        -68(R11), R15
+	VMOVDQU32   3520(AX), Z8
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z8, Z10, Z10
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 456(DX), Z11, Z22
+	MOVL        (R8)(R14*4), R14
+	MOVL        560(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        48(CX), R10
+	MOVL        R12, -80(R11)
+	MOVL        R10, 304(BX)
+	MOVL        R13, -76(R11)
+	VPADDD      Z13, Z19, Z19
+	MOVL        R14, -72(R11)
+	VPADDD      Z21, Z0, Z0
+	MOVL        R15, -68(R11)
+	VPADDD      Z25, Z10, Z10
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z4, Z21
+	VPADDD.BCST 708(DX), Z19, Z19
+	MOVL        -60(R11), R12
+	VPROLD      $0x1e, Z3, Z25
+	MOVL        -56(R11), R13
+	VPADDD      Z1, Z10, Z1
+	MOVL        -52(R11), R14
+	VPTERNLOGD  $0xe8, Z18, Z24, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z19, Z7
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0xe8, Z15, Z16, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R10, -64(R11)
+	VPADDD      Z17, Z7, Z7
+	MOVL        R12, -60(R11)
+	VPROLD      $0x05, Z0, Z14
+	MOVL        R13, -56(R11)
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        R14, -52(R11)
+	VPADDD      Z8, Z20, Z19
+	MOVL        -48(R11), R12
+	VPXORD.BCST 712(DX), Z11, Z20
+	MOVL        -44(R11), R13
+	MOVL        816(DX), R10
+	MOVL        -40(R11), R14
+	XORL        48(CX), R10
+	MOVL        -36(R11), R15
+	MOVL        R10, 432(BX)
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z13, Z23, Z13
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z9, Z28, Z2
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z22, Z19, Z19
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z6, Z22
+	VPADDD.BCST 964(DX), Z13, Z13
+	MOVL        R12, -48(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R13, -44(R11)
+	VPADDD      Z4, Z19, Z4
+	MOVL        R14, -40(R11)
+	VPTERNLOGD  $0xe8, Z27, Z29, Z6
+	MOVL        R15, -36(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        -32(R11), R10
+	VMOVDQU32   3968(AX), Z13
+	MOVL        -28(R11), R12
+	VPADDD      Z13, Z12, Z12
+	MOVL        -24(R11), R13
+	VPADDD      Z10, Z4, Z4
+	MOVL        -20(R11), R14
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 48(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z5, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z8, Z26, Z19
+	MOVL        R10, -32(R11)
+	VPXORD.BCST 968(DX), Z11, Z11
+	MOVL        R12, -28(R11)
+	VPADDD      Z2, Z12, Z2
+	MOVL        R13, -24(R11)
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        R14, -20(R11)
+	VPADDD      Z20, Z19, Z12
+	MOVL        -16(R11), R10
+	VPROLD      $0x1e, Z0, Z19
+	MOVL        -12(R11), R12
+	VPADDD      Z23, Z2, Z2
+	MOVL        -8(R11), R13
+	VPROLD      $0x05, Z4, Z20
+	VPADDD      Z6, Z12, Z6
+	MOVL        -4(R11), R14
+	VPTERNLOGD  $0xe8, Z16, Z25, Z0
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4032(AX), Z12
+	MOVL        (R8)(R12*4), R12
+	VPXORD.BCST 204(DX), Z12, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z6, Z6
+	MOVL        R10, -16(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R12, -12(R11)
+	VPROLD      $0x1e, Z1, Z26
+	MOVL        R13, -8(R11)
+	VPADDD.BCST 176(BX), Z18, Z18
+	MOVL        R14, -4(R11)
+	VPROLD      $0x1e, Z7, Z30
+	MOVL        (R11), R12
+	VPADDD      Z8, Z15, Z8
+	MOVL        4(R11), R13
+	VPTERNLOGD  $0x96, Z28, Z17, Z1
+	MOVL        8(R11), R14
+	VPADDD      Z5, Z18, Z5
+	MOVL        12(R11), R15
+	VPTERNLOGD  $0x96, Z29, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z8, Z8
+	MOVL        (R8)(R13*4), R13
+	MOVL        52(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        52(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 52(BX)
+	MOVL        R12, (R11)
+	VPROLD      $0x05, Z2, Z11
+	MOVL        R13, 4(R11)
+	VPADDD      Z20, Z5, Z5
+	VPROLD      $0x05, Z6, Z15
+	MOVL        R14, 8(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R15, 12(R11)
+	VMOVDQU32   4096(AX), Z8
+	MOVL        16(R11), R10
+	VPADDD      Z8, Z9, Z9
+	MOVL        20(R11), R12
+	VPXORD.BCST 460(DX), Z12, Z18
+	MOVL        24(R11), R13
+	VPADDD      Z13, Z27, Z20
+	MOVL        28(R11), R14
+	VPADDD      Z10, Z0, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z23, Z9, Z9
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z4, Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 304(BX), Z20, Z20
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z23
+	MOVL        R10, 16(R11)
+	VPADDD      Z1, Z9, Z1
+	MOVL        R12, 20(R11)
+	VPTERNLOGD  $0x96, Z21, Z14, Z4
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z20, Z7
+	MOVL        R14, 28(R11)
+	VPTERNLOGD  $0x96, Z25, Z19, Z3
+	MOVL        32(R11), R12
+	VPADDD      Z11, Z1, Z1
+	MOVL        36(R11), R13
+	MOVL        308(DX), R10
+	MOVL        40(R11), R14
+	XORL        52(CX), R10
+	MOVL        44(R11), R15
+	MOVL        R10, 180(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z5, Z9
+	VPADDD      Z15, Z7, Z7
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z15
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z8, Z24, Z20
+	MOVL        R12, 32(R11)
+	VPXORD.BCST 716(DX), Z12, Z24
+	MOVL        R13, 36(R11)
+	VPADDD      Z13, Z16, Z13
+	MOVL        R14, 40(R11)
+	VPTERNLOGD  $0x96, Z17, Z26, Z2
+	MOVL        R15, 44(R11)
+	VPADDD      Z18, Z20, Z16
+	MOVL        48(R11), R10
+	VPROLD      $0x1e, Z6, Z18
+	MOVL        52(R11), R14
+	VPADDD.BCST 432(BX), Z13, Z13
+	MOVL        56(R11), R12
+	VPROLD      $0x05, Z1, Z20
+	MOVL        60(R11), R13
+	VPADDD      Z4, Z16, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z22, Z30, Z6
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z3, Z13, Z3
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4160(AX), Z13
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z13, Z28, Z16
+	MOVL        R10, 48(R11)
+	VPADDD      Z9, Z4, Z4
+	MOVL        R14, 52(R11)
+	MOVL        564(DX), R10
+	MOVL        R12, 56(R11)
+	XORL        52(CX), R10
+	MOVL        R13, 60(R11)
+	MOVL        R10, 308(BX)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        64(R11), R10
+	VPADDD      Z11, Z3, Z3
+	MOVL        68(R11), R12
+	VPADDD.BCST 208(DX), Z16, Z11
+	MOVL        72(R11), R13
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        76(R11), R14
+	VPADDD      Z8, Z29, Z27
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 972(DX), Z12, Z12
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z11, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z14, Z10, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z24, Z27, Z11
+	MOVL        R10, 64(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R12, 68(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R13, 72(R11)
+	VPROLD      $0x05, Z4, Z20
+	MOVL        R14, 76(R11)
+	VPADDD      Z6, Z11, Z6
+	MOVL        80(R11), R12
+	VPTERNLOGD  $0x96, Z19, Z23, Z0
+	MOVL        84(R11), R13
+	VPROLD      $0x1e, Z1, Z11
+	MOVL        88(R11), R14
+	VPADDD      Z13, Z21, Z21
+	MOVL        92(R11), R15
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R12*4), R12
+	MOVL        820(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        52(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 436(BX)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z26, Z15, Z1
+	MOVL        R12, 80(R11)
+	VPADDD.BCST 464(DX), Z21, Z21
+	MOVL        R13, 84(R11)
+	VPROLD      $0x1e, Z7, Z27
+	MOVL        R14, 88(R11)
+	VPADDD      Z8, Z25, Z8
+	MOVL        R15, 92(R11)
+	VPROLD      $0x05, Z2, Z25
+	MOVL        96(R11), R10
+	VPADDD      Z5, Z21, Z5
+	MOVL        100(R11), R12
+	VPTERNLOGD  $0x96, Z30, Z18, Z7
+	MOVL        104(R11), R13
+	VPADDD      Z12, Z8, Z8
+	MOVL        108(R11), R14
+	VMOVDQU32   4224(AX), Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z6, Z20
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z0, Z8, Z0
+	MOVL        R10, 96(R11)
+	VPADDD.BCST 52(BX), Z17, Z8
+	MOVL        R12, 100(R11)
+	VPROLD      $0x1e, Z4, Z17
+	MOVL        R13, 104(R11)
+	VPADDD      Z13, Z22, Z21
+	MOVL        R14, 108(R11)
+	VPADDD      Z9, Z0, Z0
+	MOVL        112(R11), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        116(R11), R12
+	VPTERNLOGD  $0x96, Z10, Z16, Z4
+	VPADDD.BCST 720(DX), Z21, Z8
+	MOVL        120(R11), R13
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        124(R11), R14
+	VPADDD      Z25, Z1, Z1
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z5, Z21
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z23, Z24, Z3
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        R10, 112(R11)
+	VPADDD      Z12, Z14, Z14
+	MOVL        R12, 116(R11)
+	VPADDD      Z20, Z7, Z7
+	MOVL        R13, 120(R11)
+	VPROLD      $0x05, Z0, Z20
+	MOVL        R14, 124(R11)
+	VPTERNLOGD  $0x96, Z15, Z11, Z2
+	ADDQ        $+256, R11
+	VPADDD.BCST 180(BX), Z14, Z14
+	MOVL        -128(R11), R10
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        -124(R11), R12
+	VPADDD      Z13, Z19, Z13
+	MOVL        -120(R11), R13
+	VPROLD      $0x05, Z1, Z19
+	MOVL        -116(R11), R14
+	VPADDD      Z4, Z14, Z4
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z18, Z27, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 976(DX), Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4288(AX), Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z14, Z26, Z25
+	VPADDD      Z21, Z4, Z4
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z7, Z21
+	MOVL        R12, -124(R11)
+	VPADDD      Z3, Z13, Z3
+	MOVL        R13, -120(R11)
+	VPADDD.BCST 212(DX), Z25, Z13
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z5, Z25
+	MOVL        -112(R11), R10
+	VPADDD      Z12, Z30, Z26
+	MOVL        -108(R11), R12
+	VPADDD      Z20, Z3, Z3
+	MOVL        -104(R11), R13
+	VPADDD      Z2, Z13, Z2
+	MOVL        -100(R11), R14
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 308(BX), Z26, Z13
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z20
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z19, Z2, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z4, Z19
+	MOVL        R10, -112(R11)
+	VPADDD      Z6, Z13, Z6
+	MOVL        R12, -108(R11)
+	VPTERNLOGD  $0x96, Z24, Z9, Z0
+	MOVL        R13, -104(R11)
+	VMOVDQU32   4352(AX), Z13
+	MOVL        R14, -100(R11)
+	VPXORD.BCST 216(DX), Z13, Z26
+	MOVL        -96(R11), R12
+	VPADDD      Z14, Z10, Z10
+	MOVL        -92(R11), R13
+	VPADDD      Z21, Z6, Z6
+	MOVL        -88(R11), R14
+	VPROLD      $0x05, Z3, Z21
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        -84(R11), R15
+	VPADDD.BCST 468(DX), Z10, Z10
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z23, Z12
+	MOVL        (R8)(R14*4), R14
+	MOVL        56(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        56(CX), R10
+	MOVL        R12, -96(R11)
+	MOVL        R10, 56(BX)
+	MOVL        R13, -92(R11)
+	VPTERNLOGD  $0x96, Z11, Z8, Z1
+	MOVL        R14, -88(R11)
+	VPADDD      Z5, Z10, Z5
+	MOVL        R15, -84(R11)
+	VPTERNLOGD  $0x96, Z27, Z22, Z7
+	MOVL        -80(R11), R10
+	VPADDD.BCST 436(BX), Z12, Z10
+	MOVL        -76(R11), R12
+	VPROLD      $0x05, Z2, Z12
+	MOVL        -72(R11), R13
+	VPADDD      Z19, Z5, Z5
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z6, Z19
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4096(AX), Z10
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 472(DX), Z13, Z23
+	MOVL        R10, -80(R11)
+	VPADDD      Z14, Z18, Z18
+	MOVL        R12, -76(R11)
+	VPADDD      Z21, Z0, Z0
+	VPADDD      Z26, Z15, Z15
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 724(DX), Z18, Z18
+	MOVL        -64(R11), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        -60(R11), R13
+	VPADDD      Z1, Z15, Z1
+	MOVL        -56(R11), R14
+	MOVL        312(DX), R10
+	MOVL        -52(R11), R15
+	XORL        56(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 184(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z17, Z25, Z4
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z7, Z18, Z7
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z9, Z20, Z3
+	MOVL        R12, -64(R11)
+	VPADDD      Z12, Z1, Z1
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z5, Z12
+	MOVL        R14, -56(R11)
+	VPADDD      Z19, Z7, Z7
+	MOVL        R15, -52(R11)
+	VPROLD      $0x05, Z0, Z15
+	MOVL        -48(R11), R10
+	VPROLD      $0x1e, Z2, Z18
+	MOVL        -44(R11), R14
+	VPADDD      Z10, Z16, Z16
+	MOVL        -40(R11), R12
+	VPXORD.BCST 728(DX), Z13, Z19
+	MOVL        -36(R11), R13
+	VPADDD      Z14, Z24, Z14
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	VPADDD      Z23, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 980(DX), Z14, Z14
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z1, Z24
+	MOVL        R10, -48(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R14, -44(R11)
+	MOVL        568(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        56(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 312(BX)
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -28(R11), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        -24(R11), R13
+	VMOVDQU32   4416(AX), Z14
+	MOVL        -20(R11), R14
+	VPADDD      Z14, Z11, Z11
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z4, Z4
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z7, Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z3, Z3
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z2, Z11, Z2
+	MOVL        R10, -32(R11)
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        R12, -28(R11)
+	VPADDD      Z10, Z27, Z15
+	MOVL        R13, -24(R11)
+	VPXORD.BCST 984(DX), Z13, Z13
+	MOVL        R14, -20(R11)
+	VPADDD      Z24, Z2, Z2
+	VPTERNLOGD  $0x96, Z25, Z21, Z5
+	MOVL        -16(R11), R12
+	VPADDD      Z19, Z15, Z15
+	MOVL        -12(R11), R13
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        -8(R11), R14
+	VPROLD      $0x1e, Z1, Z19
+	MOVL        -4(R11), R15
+	VPROLD      $0x05, Z4, Z24
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z6, Z15, Z6
+	MOVL        (R8)(R13*4), R13
+	MOVL        824(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        56(CX), R10
+	MOVL        (R8)(R15*4), R15
+	MOVL        R10, 440(BX)
+	MOVL        R12, -16(R11)
+	VPTERNLOGD  $0x96, Z20, Z26, Z0
+	MOVL        R13, -12(R11)
+	VPTERNLOGD  $0x96, Z28, Z18, Z1
+	MOVL        R14, -8(R11)
+	VPADDD      Z14, Z17, Z15
+	MOVL        R15, -4(R11)
+	VPADDD      Z12, Z6, Z6
+	MOVL        (R11), R12
+	VPROLD      $0x05, Z3, Z12
+	MOVL        4(R11), R13
+	VPROLD      $0x05, Z2, Z17
+	MOVL        8(R11), R14
+	VPADDD      Z5, Z15, Z5
+	MOVL        12(R11), R15
+	VPROLD      $0x1e, Z7, Z15
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	MOVL        60(DX), R10
+	MOVL        (R8)(R14*4), R14
+	XORL        60(CX), R10
+	MOVL        R10, 60(BX)
+	MOVL        (R8)(R15*4), R15
+	VMOVDQU32   4480(AX), Z10
+	MOVL        R12, (R11)
+	VPADDD      Z10, Z8, Z8
+	MOVL        R13, 4(R11)
+	VPADDD      Z24, Z5, Z5
+	MOVL        R14, 8(R11)
+	VPTERNLOGD  $0x96, Z29, Z23, Z7
+	MOVL        R15, 12(R11)
+	VPADDD      Z13, Z9, Z9
+	MOVL        16(R11), R10
+	VPADDD.BCST 56(BX), Z8, Z8
+	MOVL        20(R11), R12
+	VPROLD      $0x1e, Z4, Z13
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z6, Z24
+	MOVL        28(R11), R14
+	VPADDD      Z0, Z9, Z0
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z21, Z11, Z4
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z14, Z22, Z8
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z12, Z0, Z0
+	MOVL        R10, 16(R11)
+	VPADDD      Z17, Z1, Z1
+	MOVL        R12, 20(R11)
+	VPROLD      $0x05, Z5, Z9
+	MOVL        R13, 24(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        32(R11), R12
+	VMOVDQU32   4544(AX), Z12
+	MOVL        36(R11), R13
+	VPXORD.BCST 220(DX), Z12, Z17
+	MOVL        316(DX), R10
+	MOVL        40(R11), R14
+	XORL        60(CX), R10
+	MOVL        44(R11), R15
+	MOVL        R10, 188(BX)
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z10, Z25, Z22
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z24, Z7, Z7
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        (R8)(R15*4), R15
+	VPROLD      $0x1e, Z2, Z24
+	MOVL        R12, 32(R11)
+	VPADDD.BCST 184(BX), Z22, Z22
+	MOVL        R13, 36(R11)
+	VPROLD      $0x1e, Z6, Z25
+	MOVL        R14, 40(R11)
+	VPROLD      $0x05, Z0, Z27
+	MOVL        R15, 44(R11)
+	VPTERNLOGD  $0x96, Z18, Z19, Z2
+	MOVL        48(R11), R10
+	VPADDD      Z4, Z22, Z4
+	MOVL        52(R11), R14
+	VPTERNLOGD  $0x96, Z23, Z15, Z6
+	MOVL        56(R11), R12
+	VPADDD      Z14, Z20, Z14
+	MOVL        60(R11), R13
+	VPROLD      $0x05, Z1, Z20
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z9, Z4, Z4
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z7, Z9
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z14, Z3
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   4096(AX), Z14
+	MOVL        R10, 48(R11)
+	VPADDD      Z14, Z28, Z22
+	VPXORD.BCST 476(DX), Z12, Z28
+	MOVL        R14, 52(R11)
+	MOVL        572(DX), R10
+	MOVL        R12, 56(R11)
+	XORL        60(CX), R10
+	MOVL        R13, 60(R11)
+	MOVL        R10, 316(BX)
+	MOVL        64(R11), R10
+	VPADDD      Z10, Z29, Z29
+	MOVL        68(R11), R12
+	VPADDD      Z27, Z3, Z3
+	MOVL        72(R11), R13
+	VPADDD      Z17, Z22, Z17
+	MOVL        76(R11), R14
+	VPROLD      $0x1e, Z5, Z22
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 312(BX), Z29, Z27
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z0, Z29
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z17, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z11, Z13, Z5
+	MOVL        R10, 64(R11)
+	VPADDD      Z6, Z27, Z6
+	MOVL        R12, 68(R11)
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        R13, 72(R11)
+	VPADDD      Z20, Z2, Z2
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        80(R11), R12
+	VPADDD      Z9, Z6, Z6
+	MOVL        84(R11), R13
+	VPROLD      $0x05, Z3, Z9
+	MOVL        88(R11), R14
+	VPROLD      $0x1e, Z1, Z20
+	MOVL        92(R11), R15
+	VPADDD      Z14, Z21, Z21
+	VPXORD.BCST 732(DX), Z12, Z27
+	MOVL        (R8)(R12*4), R12
+	MOVL        828(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        60(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 444(BX)
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z10, Z26, Z10
+	MOVL        R12, 80(R11)
+	MOVL        64(DX), R10
+	MOVL        R13, 84(R11)
+	XORL        64(CX), R10
+	MOVL        R14, 88(R11)
+	MOVL        R10, 64(BX)
+	MOVL        R15, 92(R11)
+	VPTERNLOGD  $0x96, Z19, Z24, Z1
+	MOVL        96(R11), R10
+	VPADDD      Z28, Z21, Z21
+	MOVL        100(R11), R12
+	VPROLD      $0x1e, Z7, Z26
+	MOVL        104(R11), R13
+	VPADDD.BCST 440(BX), Z10, Z10
+	MOVL        108(R11), R14
+	VPROLD      $0x05, Z2, Z28
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z5, Z21, Z5
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z15, Z25, Z7
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z0, Z10, Z0
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4608(AX), Z10
+	MOVL        R10, 96(R11)
+	VPADDD      Z10, Z18, Z18
+	MOVL        R12, 100(R11)
+	VPADDD      Z17, Z5, Z5
+	MOVL        R13, 104(R11)
+	VPROLD      $0x05, Z6, Z17
+	VPADDD      Z9, Z0, Z0
+	MOVL        R14, 108(R11)
+	VPADDD.BCST 60(BX), Z18, Z9
+	MOVL        112(R11), R12
+	VPROLD      $0x1e, Z4, Z18
+	MOVL        116(R11), R13
+	VPADDD      Z14, Z23, Z21
+	MOVL        120(R11), R14
+	VPXORD.BCST 988(DX), Z12, Z12
+	MOVL        124(R11), R15
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R12*4), R12
+	MOVL        320(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        64(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 192(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z13, Z22, Z4
+	MOVL        R12, 112(R11)
+	VPADDD      Z27, Z21, Z9
+	MOVL        R13, 116(R11)
+	VPROLD      $0x1e, Z3, Z21
+	MOVL        R14, 120(R11)
+	VPADDD      Z28, Z1, Z1
+	MOVL        R15, 124(R11)
+	VPROLD      $0x05, Z5, Z23
+	ADDQ        $+256, R11
+	VPADDD      Z7, Z9, Z7
+	MOVL        -128(R11), R12
+	VPTERNLOGD  $0x96, Z8, Z29, Z3
+	MOVL        -124(R11), R13
+	VPROLD      $0x1e, Z2, Z9
+	MOVL        -120(R11), R14
+	VPADDD      Z10, Z11, Z11
+	MOVL        -116(R11), R15
+	VPADDD      Z17, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z0, Z17
+	MOVL        68(DX), R10
+	MOVL        (R8)(R13*4), R13
+	XORL        68(CX), R10
+	MOVL        (R8)(R14*4), R14
+	MOVL        R10, 68(BX)
+	MOVL        (R8)(R15*4), R15
+	VPTERNLOGD  $0x96, Z24, Z20, Z2
+	MOVL        R12, -128(R11)
+	VPADDD.BCST 188(BX), Z11, Z11
+	MOVL        R13, -124(R11)
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        R14, -120(R11)
+	VPADDD      Z14, Z16, Z14
+	MOVL        R15, -116(R11)
+	VPROLD      $0x05, Z1, Z16
+	MOVL        -112(R11), R12
+	VPADDD      Z4, Z11, Z4
+	MOVL        -108(R11), R13
+	MOVL        576(DX), R10
+	MOVL        -104(R11), R14
+	XORL        64(CX), R10
+	MOVL        -100(R11), R15
+	MOVL        R10, 320(BX)
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z25, Z26, Z6
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z14, Z11
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   4672(AX), Z12
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z12, Z19, Z14
+	MOVL        R12, -112(R11)
+	VPADDD      Z23, Z4, Z4
+	MOVL        R13, -108(R11)
+	VPROLD      $0x05, Z7, Z19
+	MOVL        R14, -104(R11)
+	VPADDD      Z3, Z11, Z3
+	MOVL        R15, -100(R11)
+	VPADDD      Z2, Z14, Z2
+	VPROLD      $0x1e, Z5, Z11
+	MOVL        -96(R11), R12
+	VPADDD      Z10, Z15, Z14
+	MOVL        -92(R11), R13
+	VPADDD      Z17, Z3, Z3
+	MOVL        -88(R11), R14
+	VPADDD      Z16, Z2, Z2
+	MOVL        -84(R11), R15
+	MOVL        324(DX), R10
+	MOVL        (R8)(R12*4), R12
+	XORL        68(CX), R10
+	MOVL        (R8)(R13*4), R13
+	MOVL        R10, 196(BX)
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z22, Z18, Z5
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 316(BX), Z14, Z14
+	MOVL        R12, -96(R11)
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        R13, -92(R11)
+	VPROLD      $0x1e, Z1, Z16
+	MOVL        R14, -88(R11)
+	VPROLD      $0x05, Z4, Z17
+	MOVL        R15, -84(R11)
+	VPADDD      Z6, Z14, Z6
+	MOVL        -80(R11), R12
+	MOVL        832(DX), R10
+	MOVL        -76(R11), R13
+	XORL        64(CX), R10
+	MOVL        -72(R11), R14
+	MOVL        R10, 448(BX)
+	MOVL        -68(R11), R10
+	VPTERNLOGD  $0x96, Z29, Z21, Z0
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z20, Z9, Z1
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z13, Z13
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z19, Z6, Z6
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z2, Z19
+	MOVL        R12, -80(R11)
+	VPADDD      Z5, Z13, Z5
+	MOVL        R13, -76(R11)
+	VPROLD      $0x1e, Z7, Z13
+	MOVL        R14, -72(R11)
+	VPADDD      Z10, Z8, Z8
+	MOVL        R10, -68(R11)
+	VMOVDQU32   4736(AX), Z10
+	MOVL        -64(R11), R12
+	VPADDD      Z10, Z24, Z23
+	MOVL        -60(R11), R13
+	VPADDD      Z17, Z5, Z5
+	MOVL        -56(R11), R14
+	MOVL        580(DX), R10
+	MOVL        -52(R11), R15
+	XORL        68(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 324(BX)
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z26, Z27, Z7
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 444(BX), Z8, Z8
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 64(BX), Z23, Z17
+	MOVL        R12, -64(R11)
+	VPROLD      $0x1e, Z4, Z23
+	MOVL        R13, -60(R11)
+	VPROLD      $0x05, Z6, Z24
+	MOVL        R14, -56(R11)
+	VPADDD      Z0, Z8, Z0
+	MOVL        R15, -52(R11)
+	VPADDD      Z1, Z17, Z1
+	MOVL        -48(R11), R10
+	VPTERNLOGD  $0x96, Z18, Z11, Z4
+	MOVL        -44(R11), R14
+	VPADDD      Z12, Z25, Z8
+	VPADDD      Z14, Z0, Z0
+	MOVL        -40(R11), R12
+	VPADDD      Z19, Z1, Z1
+	MOVL        -36(R11), R13
+	VPROLD      $0x05, Z5, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z8, Z7
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z2, Z17
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z10, Z22, Z19
+	MOVL        R10, -48(R11)
+	VPADDD      Z24, Z7, Z7
+	MOVL        R14, -44(R11)
+	MOVL        836(DX), R10
+	MOVL        R12, -40(R11)
+	XORL        68(CX), R10
+	MOVL        R13, -36(R11)
+	MOVL        R10, 452(BX)
+	MOVL        -32(R11), R10
+	VPTERNLOGD  $0x96, Z21, Z15, Z3
+	MOVL        -28(R11), R12
+	VPTERNLOGD  $0x96, Z9, Z16, Z2
+	MOVL        -24(R11), R13
+	VPADDD.BCST 192(BX), Z19, Z19
+	MOVL        -20(R11), R14
+	VPROLD      $0x1e, Z6, Z22
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z0, Z24
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z1, Z25
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z4, Z19, Z4
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z27, Z13, Z6
+	MOVL        R10, -32(R11)
+	VPADDD      Z12, Z29, Z12
+	VMOVDQU32   4800(AX), Z19
+	MOVL        R12, -28(R11)
+	VPADDD      Z19, Z20, Z20
+	MOVL        R13, -24(R11)
+	VPADDD      Z14, Z4, Z4
+	MOVL        R14, -20(R11)
+	VPROLD      $0x05, Z7, Z14
+	MOVL        -16(R11), R10
+	VPADDD      Z3, Z12, Z3
+	MOVL        -12(R11), R12
+	VPADDD.BCST 68(BX), Z20, Z12
+	MOVL        -8(R11), R13
+	VPROLD      $0x1e, Z5, Z20
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z26, Z26
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z24, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z2, Z12, Z2
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z11, Z23, Z5
+	MOVL        (R8)(R14*4), R14
+	VPADDD.BCST 320(BX), Z26, Z12
+	MOVL        R10, -16(R11)
+	VPROLD      $0x1e, Z0, Z24
+	MOVL        R12, -12(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R13, -8(R11)
+	VPROLD      $0x05, Z4, Z25
+	MOVL        R14, -4(R11)
+	VPADDD      Z6, Z12, Z6
+	MOVL        (R11), R10
+	VPTERNLOGD  $0x96, Z15, Z8, Z0
+	MOVL        4(R11), R12
+	VMOVDQU32   4864(AX), Z12
+	MOVL        8(R11), R13
+	VPXORD.BCST 224(DX), Z12, Z26
+	MOVL        12(R11), R14
+	VPADDD      Z19, Z18, Z18
+	VPADDD      Z14, Z6, Z6
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z3, Z14
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 196(BX), Z18, Z18
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        R10, (R11)
+	VPADDD      Z10, Z21, Z10
+	MOVL        R12, 4(R11)
+	VPTERNLOGD  $0x96, Z16, Z17, Z1
+	MOVL        R13, 8(R11)
+	VPADDD      Z5, Z18, Z5
+	MOVL        R14, 12(R11)
+	VPTERNLOGD  $0x96, Z13, Z22, Z7
+	MOVL        16(R11), R12
+	VPADDD.BCST 448(BX), Z10, Z10
+	MOVL        20(R11), R13
+	MOVL        72(DX), R10
+	MOVL        24(R11), R14
+	XORL        72(CX), R10
+	MOVL        28(R11), R15
+	MOVL        R10, 72(BX)
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x05, Z2, Z18
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z25, Z5, Z5
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z6, Z21
+	MOVL        (R8)(R15*4), R15
+	VPADDD      Z0, Z10, Z0
+	MOVL        R12, 16(R11)
+	VMOVDQU32   4096(AX), Z10
+	MOVL        R13, 20(R11)
+	VPADDD      Z10, Z9, Z9
+	MOVL        R14, 24(R11)
+	VPXORD.BCST 480(DX), Z12, Z25
+	VPADDD      Z19, Z27, Z27
+	MOVL        R15, 28(R11)
+	VPADDD      Z14, Z0, Z0
+	MOVL        32(R11), R10
+	VPADDD      Z26, Z9, Z9
+	MOVL        36(R11), R14
+	VPROLD      $0x1e, Z4, Z14
+	MOVL        40(R11), R12
+	VPADDD.BCST 324(BX), Z27, Z26
+	MOVL        44(R11), R13
+	VPROLD      $0x1e, Z3, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z1, Z9, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z23, Z20, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z7, Z26, Z7
+	MOVL        (R8)(R13*4), R13
+	VPTERNLOGD  $0x96, Z8, Z24, Z3
+	MOVL        R10, 32(R11)
+	VPADDD      Z18, Z1, Z1
+	MOVL        R14, 36(R11)
+	MOVL        328(DX), R10
+	MOVL        R12, 40(R11)
+	XORL        72(CX), R10
+	MOVL        R13, 44(R11)
+	MOVL        R10, 200(BX)
+	MOVL        48(R11), R10
+	VPROLD      $0x05, Z5, Z9
+	MOVL        52(R11), R13
+	VPADDD      Z21, Z7, Z7
+	MOVL        56(R11), R14
+	VPROLD      $0x05, Z0, Z18
+	MOVL        60(R11), R12
+	VPROLD      $0x1e, Z2, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z10, Z11, Z11
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 736(DX), Z12, Z26
+	VPADDD      Z19, Z15, Z15
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z17, Z28, Z2
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z25, Z11, Z11
+	MOVL        R10, 48(R11)
+	VPROLD      $0x1e, Z6, Z19
+	MOVL        R13, 52(R11)
+	VPADDD.BCST 452(BX), Z15, Z15
+	MOVL        R14, 56(R11)
+	MOVL        76(DX), R10
+	MOVL        R12, 60(R11)
+	XORL        76(CX), R10
+	MOVL        64(R11), R12
+	MOVL        R10, 76(BX)
+	MOVL        68(R11), R10
+	VPROLD      $0x05, Z1, Z25
+	MOVL        72(R11), R13
+	VPADDD      Z4, Z11, Z4
+	MOVL        76(R11), R14
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z15, Z3
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   4928(AX), Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z16, Z15
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z9, Z4, Z4
+	MOVL        R12, 64(R11)
+	MOVL        584(DX), R12
+	MOVL        R10, 68(R11)
+	XORL        72(CX), R12
+	MOVL        R13, 72(R11)
+	MOVL        R12, 328(BX)
+	MOVL        R14, 76(R11)
+	VPROLD      $0x05, Z7, Z9
+	MOVL        80(R11), R10
+	VPADDD      Z18, Z3, Z3
+	VPADDD.BCST 228(DX), Z15, Z15
+	MOVL        84(R11), R14
+	VPROLD      $0x1e, Z5, Z16
+	MOVL        88(R11), R12
+	VPADDD      Z10, Z13, Z13
+	MOVL        92(R11), R13
+	VPXORD.BCST 992(DX), Z12, Z12
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z2, Z15, Z2
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z20, Z14, Z5
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z26, Z13, Z13
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z0, Z15
+	MOVL        R10, 80(R11)
+	VPADDD      Z25, Z2, Z2
+	MOVL        R14, 84(R11)
+	MOVL        332(DX), R10
+	MOVL        R12, 88(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 92(R11)
+	MOVL        R10, 204(BX)
+	MOVL        96(R11), R12
+	VPROLD      $0x05, Z4, Z18
+	MOVL        100(R11), R13
+	VPADDD      Z6, Z13, Z6
+	MOVL        104(R11), R14
+	VPTERNLOGD  $0x96, Z24, Z27, Z0
+	MOVL        108(R11), R15
+	VPROLD      $0x1e, Z1, Z13
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z23, Z23
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z9, Z6, Z6
+	MOVL        (R8)(R14*4), R14
+	MOVL        840(DX), R10
+	MOVL        (R8)(R15*4), R15
+	XORL        72(CX), R10
+	MOVL        R10, 456(BX)
+	MOVL        R12, 96(R11)
+	VPROLD      $0x05, Z3, Z9
+	MOVL        R13, 100(R11)
+	VPTERNLOGD  $0x96, Z28, Z21, Z1
+	MOVL        R14, 104(R11)
+	VPADDD.BCST 484(DX), Z23, Z23
+	MOVL        R15, 108(R11)
+	VPROLD      $0x1e, Z7, Z25
+	MOVL        112(R11), R10
+	VPADDD      Z10, Z8, Z8
+	MOVL        116(R11), R12
+	VPROLD      $0x05, Z2, Z10
+	MOVL        120(R11), R13
+	VPADDD      Z5, Z23, Z5
+	MOVL        124(R11), R14
+	VPTERNLOGD  $0x96, Z29, Z19, Z7
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z8, Z8
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   4992(AX), Z12
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z17, Z17
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z18, Z5, Z5
+	MOVL        R10, 112(R11)
+	MOVL        588(DX), R10
+	MOVL        R12, 116(R11)
+	XORL        76(CX), R10
+	MOVL        R13, 120(R11)
+	MOVL        R10, 332(BX)
+	MOVL        R14, 124(R11)
+	VPROLD      $0x05, Z6, Z18
+	ADDQ        $+256, R11
+	VPADDD      Z0, Z8, Z0
+	MOVL        -128(R11), R10
+	VPADDD.BCST 72(BX), Z17, Z8
+	MOVL        -124(R11), R12
+	VPROLD      $0x1e, Z4, Z17
+	VPADDD      Z11, Z22, Z22
+	MOVL        -120(R11), R13
+	VPADDD      Z9, Z0, Z0
+	MOVL        -116(R11), R14
+	VPADDD      Z1, Z8, Z1
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z14, Z16, Z4
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 740(DX), Z22, Z8
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z3, Z9
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z10, Z1, Z1
+	MOVL        R10, -128(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R12, -124(R11)
+	VPADDD      Z7, Z8, Z7
+	MOVL        R13, -120(R11)
+	VPTERNLOGD  $0x96, Z27, Z15, Z3
+	MOVL        R14, -116(R11)
+	VPROLD      $0x1e, Z2, Z8
+	MOVL        -112(R11), R12
+	VPADDD      Z12, Z20, Z20
+	MOVL        -108(R11), R13
+	VPADDD      Z18, Z7, Z7
+	MOVL        -104(R11), R14
+	MOVL        844(DX), R10
+	MOVL        -100(R11), R15
+	XORL        76(CX), R10
+	MOVL        (R8)(R12*4), R12
+	MOVL        R10, 460(BX)
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z0, Z18
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z21, Z13, Z2
+	MOVL        (R8)(R15*4), R15
+	VPADDD.BCST 200(BX), Z20, Z20
+	MOVL        R12, -112(R11)
+	VPROLD      $0x1e, Z6, Z22
+	VPADDD      Z11, Z24, Z11
+	MOVL        R13, -108(R11)
+	VPROLD      $0x05, Z1, Z23
+	MOVL        R14, -104(R11)
+	VPADDD      Z4, Z20, Z4
+	MOVL        R15, -100(R11)
+	VPTERNLOGD  $0x96, Z19, Z25, Z6
+	MOVL        -96(R11), R10
+	VPADDD.BCST 996(DX), Z11, Z11
+	MOVL        -92(R11), R12
+	VMOVDQU32   5056(AX), Z20
+	MOVL        -88(R11), R13
+	VPADDD      Z20, Z28, Z24
+	MOVL        -84(R11), R14
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z3, Z11, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD.BCST 76(BX), Z24, Z11
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z24
+	MOVL        R10, -96(R11)
+	VPADDD      Z12, Z29, Z26
+	MOVL        R12, -92(R11)
+	VPADDD      Z18, Z3, Z3
+	MOVL        R13, -88(R11)
+	VPADDD      Z2, Z11, Z2
+	MOVL        R14, -84(R11)
+	VPTERNLOGD  $0x96, Z16, Z17, Z5
+	MOVL        -80(R11), R10
+	VPADDD.BCST 328(BX), Z26, Z11
+	MOVL        -76(R11), R12
+	VPROLD      $0x1e, Z0, Z18
+	MOVL        -72(R11), R13
+	VPADDD      Z23, Z2, Z2
+	MOVL        -68(R11), R14
+	VPROLD      $0x05, Z4, Z23
+	VPADDD      Z6, Z11, Z6
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z15, Z9, Z0
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   5120(AX), Z11
+	MOVL        (R8)(R13*4), R13
+	VPXORD.BCST 232(DX), Z11, Z26
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z20, Z14, Z14
+	MOVL        R10, -80(R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R12, -76(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R13, -72(R11)
+	VPROLD      $0x1e, Z1, Z28
+	MOVL        R14, -68(R11)
+	VPADDD.BCST 204(BX), Z14, Z14
+	MOVL        -64(R11), R10
+	VPROLD      $0x1e, Z7, Z29
+	MOVL        -60(R11), R12
+	VPADDD      Z12, Z27, Z12
+	MOVL        -56(R11), R13
+	VPTERNLOGD  $0x96, Z13, Z8, Z1
+	MOVL        -52(R11), R14
+	VPADDD      Z5, Z14, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z25, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD.BCST 456(BX), Z12, Z12
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x05, Z2, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z5, Z5
+	MOVL        R10, -64(R11)
+	VPROLD      $0x05, Z6, Z23
+	MOVL        R12, -60(R11)
+	VPADDD      Z0, Z12, Z0
+	MOVL        R13, -56(R11)
+	VMOVDQU32   4096(AX), Z12
+	VPADDD      Z12, Z21, Z21
+	MOVL        R14, -52(R11)
+	VPXORD.BCST 488(DX), Z11, Z27
+	MOVL        -48(R11), R10
+	VPADDD      Z20, Z19, Z19
+	MOVL        -44(R11), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        -40(R11), R13
+	VPADDD      Z26, Z21, Z10
+	MOVL        -36(R11), R14
+	VPROLD      $0x1e, Z4, Z21
+	MOVL        (R8)(R10*4), R10
+	VPADDD.BCST 332(BX), Z19, Z19
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z26
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z1, Z10, Z1
+	MOVL        (R8)(R14*4), R14
+	VPTERNLOGD  $0x96, Z17, Z24, Z4
+	MOVL        R10, -48(R11)
+	VPADDD      Z7, Z19, Z7
+	MOVL        R12, -44(R11)
+	VPTERNLOGD  $0x96, Z9, Z18, Z3
+	MOVL        R13, -40(R11)
+	VPADDD      Z14, Z1, Z1
+	MOVL        R14, -36(R11)
+	VPROLD      $0x05, Z5, Z10
+	MOVL        -32(R11), R10
+	VPADDD      Z23, Z7, Z7
+	MOVL        -28(R11), R12
+	VPROLD      $0x05, Z0, Z14
+	MOVL        -24(R11), R13
+	VPROLD      $0x1e, Z2, Z19
+	MOVL        -20(R11), R14
+	VPADDD      Z12, Z16, Z16
+	MOVL        (R8)(R10*4), R10
+	VPXORD.BCST 744(DX), Z11, Z23
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z20, Z15, Z15
+	VPTERNLOGD  $0x96, Z8, Z28, Z2
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z27, Z16, Z16
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z6, Z20
+	MOVL        R10, -32(R11)
+	VPADDD.BCST 460(BX), Z15, Z15
+	MOVL        R12, -28(R11)
+	VPROLD      $0x05, Z1, Z27
+	MOVL        R13, -24(R11)
+	VPADDD      Z4, Z16, Z4
+	MOVL        R14, -20(R11)
+	VPTERNLOGD  $0x96, Z22, Z29, Z6
+	MOVL        -16(R11), R10
+	VPADDD      Z3, Z15, Z3
+	MOVL        -12(R11), R12
+	VMOVDQU32   5184(AX), Z15
+	MOVL        -8(R11), R13
+	VPADDD      Z15, Z13, Z13
+	MOVL        -4(R11), R14
+	VPADDD      Z10, Z4, Z4
+	MOVL        (R8)(R10*4), R10
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z14, Z3, Z3
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z2, Z13, Z2
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x1e, Z5, Z13
+	MOVL        R10, -16(R11)
+	VPADDD      Z12, Z25, Z14
+	MOVL        R12, -12(R11)
+	VPXORD.BCST 1000(DX), Z11, Z11
+	MOVL        R13, -8(R11)
+	VPADDD      Z27, Z2, Z2
+	MOVL        R14, -4(R11)
+	VPTERNLOGD  $0x96, Z24, Z21, Z5
+	MOVL        (R11), R10
+	VPADDD      Z23, Z14, Z14
+	VPROLD      $0x1e, Z0, Z16
+	MOVL        4(R11), R12
+	VMOVDQU32   5248(AX), Z23
+	MOVL        8(R11), R13
+	VPXORD.BCST 236(DX), Z23, Z25
+	MOVL        12(R11), R14
+	VPROLD      $0x05, Z4, Z27
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z6, Z14, Z6
+	MOVL        (R8)(R12*4), R12
+	VPTERNLOGD  $0x96, Z18, Z26, Z0
+	MOVL        (R8)(R13*4), R13
+	VPROLD      $0x1e, Z1, Z14
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z15, Z17, Z17
+	MOVL        R10, (R11)
+	VPADDD      Z10, Z6, Z6
+	MOVL        R12, 4(R11)
+	VPROLD      $0x05, Z3, Z10
+	MOVL        R13, 8(R11)
+	VPTERNLOGD  $0x96, Z28, Z19, Z1
+	MOVL        R14, 12(R11)
+	VPADDD      Z5, Z17, Z5
+	MOVL        16(R11), R10
+	VPROLD      $0x1e, Z7, Z17
+	MOVL        20(R11), R12
+	VPADDD      Z12, Z9, Z9
+	MOVL        24(R11), R13
+	VPROLD      $0x05, Z2, Z12
+	MOVL        28(R11), R14
+	VPADDD      Z27, Z5, Z5
+	MOVL        (R8)(R10*4), R10
+	VPTERNLOGD  $0x96, Z29, Z20, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z9, Z9
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   5312(AX), Z11
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z11, Z8, Z8
+	VPXORD.BCST 492(DX), Z23, Z27
+	MOVL        R10, 16(R11)
+	VPROLD      $0x05, Z6, Z30
+	MOVL        R12, 20(R11)
+	VPADDD      Z0, Z9, Z0
+	MOVL        R13, 24(R11)
+	VPADDD      Z25, Z8, Z8
+	MOVL        R14, 28(R11)
+	VPROLD      $0x1e, Z4, Z9
+	MOVL        32(R11), R10
+	VPADDD      Z15, Z22, Z22
+	MOVL        36(R11), R12
+	VPADDD      Z10, Z0, Z0
+	MOVL        40(R11), R13
+	VPADDD      Z1, Z8, Z1
+	MOVL        44(R11), R14
+	VPTERNLOGD  $0x96, Z21, Z13, Z4
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z7, Z22, Z7
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z3, Z8
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z12, Z1, Z1
+	MOVL        (R8)(R14*4), R14
+	VPROLD      $0x05, Z5, Z10
+	MOVL        R10, 32(R11)
+	VPADDD      Z30, Z7, Z7
+	MOVL        R12, 36(R11)
+	VPTERNLOGD  $0x96, Z26, Z16, Z3
+	MOVL        R13, 40(R11)
+	VMOVDQU32   5376(AX), Z12
+	MOVL        R14, 44(R11)
+	VPADDD      Z12, Z2, Z2
+	MOVL        48(R11), R10
+	VPADDD      Z11, Z24, Z22
+	MOVL        52(R11), R12
+	VPXORD.BCST 748(DX), Z23, Z24
+	MOVL        56(R11), R13
+	VPROLD      $0x05, Z0, Z25
+	VMOVDQU32   5440(AX), Z30
+	MOVL        60(R11), R14
+	VPADDD      Z30, Z14, Z14
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z27, Z22, Z22
+	MOVL        (R8)(R12*4), R12
+	VPROLD      $0x1e, Z6, Z27
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z15, Z18, Z15
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   5504(AX), Z18
+	MOVL        R10, 48(R11)
+	VPADDD      Z18, Z19, Z19
+	MOVL        R12, 52(R11)
+	VPADDD      Z4, Z22, Z4
+	MOVL        R13, 56(R11)
+	VPTERNLOGD  $0x96, Z20, Z17, Z6
+	MOVL        R14, 60(R11)
+	VPADDD      Z3, Z15, Z3
+	MOVL        64(R11), R10
+	VMOVDQU32   5568(AX), Z15
+	MOVL        68(R11), R12
+	VPADDD      Z15, Z28, Z22
+	MOVL        72(R11), R13
+	VPADDD      Z10, Z4, Z4
+	MOVL        76(R11), R14
+	VPROLD      $0x05, Z7, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z25, Z3, Z3
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z12, Z5, Z5
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z11, Z29, Z25
+	MOVL        (R8)(R14*4), R14
+	VPXORD.BCST 1004(DX), Z23, Z23
+	MOVL        R10, 64(R11)
+	VPADDD      Z30, Z9, Z9
+	MOVL        R12, 68(R11)
+	VPADDD      Z24, Z25, Z24
+	VPROLD      $0x1e, Z0, Z25
+	MOVL        R13, 72(R11)
+	VPADDD      Z18, Z13, Z13
+	MOVL        R14, 76(R11)
+	VPADDD      Z6, Z24, Z6
+	MOVL        80(R11), R10
+	VPTERNLOGD  $0x96, Z16, Z8, Z0
+	MOVL        84(R11), R12
+	VPADDD      Z15, Z21, Z21
+	MOVL        88(R11), R13
+	VPADDD      Z10, Z6, Z6
+	MOVL        92(R11), R14
+	VPROLD      $0x05, Z3, Z10
+	MOVL        (R8)(R10*4), R10
+	VPADDD      Z12, Z7, Z7
+	MOVL        (R8)(R12*4), R12
+	VPADDD      Z11, Z26, Z11
+	MOVL        (R8)(R13*4), R13
+	VPADDD      Z30, Z27, Z24
+	MOVL        (R8)(R14*4), R14
+	VPADDD      Z23, Z11, Z11
+	MOVL        R10, 80(R11)
+	VPADDD      Z18, Z17, Z17
+	MOVL        R12, 84(R11)
+	VPADDD      Z0, Z11, Z0
+	MOVL        R13, 88(R11)
+	VPADDD      Z15, Z20, Z11
+	MOVL        R14, 92(R11)
+	VPADDD      Z10, Z0, Z0
+	MOVL        96(R11), R10
+	VPADDD      Z12, Z3, Z3
+	MOVL        100(R11), R12
+	VPADDD      Z30, Z25, Z10
+	MOVL        104(R11), R13
+	VPADDD      Z18, Z8, Z8
+	MOVL        108(R11), R14
+	VPADDD      Z15, Z16, Z12
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z1, (SI)
+	VMOVDQU32   Z2, 64(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z14, 128(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z19, 192(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z22, 256(SI)
+	MOVL        R10, 96(R11)
+	VMOVDQU32   Z4, 320(SI)
+	MOVL        R12, 100(R11)
+	VMOVDQU32   Z5, 384(SI)
+	MOVL        R13, 104(R11)
+	VMOVDQU32   Z9, 448(SI)
+	MOVL        R14, 108(R11)
+	VMOVDQU32   Z13, 512(SI)
+	MOVL        112(R11), R10
+	VMOVDQU32   Z21, 576(SI)
+	MOVL        116(R11), R12
+	VMOVDQU32   Z6, 640(SI)
+	MOVL        120(R11), R13
+	VMOVDQU32   Z7, 704(SI)
+	MOVL        124(R11), R14
+	VMOVDQU32   Z24, 768(SI)
+	MOVL        (R8)(R10*4), R10
+	VMOVDQU32   Z17, 832(SI)
+	MOVL        (R8)(R12*4), R12
+	VMOVDQU32   Z11, 896(SI)
+	MOVL        (R8)(R13*4), R13
+	VMOVDQU32   Z0, 960(SI)
+	MOVL        (R8)(R14*4), R14
+	VMOVDQU32   Z3, 1024(SI)
+	MOVL        R10, 112(R11)
+	VMOVDQU32   Z10, 1088(SI)
+	MOVL        R12, 116(R11)
+	VMOVDQU32   Z8, 1152(SI)
+	MOVL        R13, 120(R11)
+	VMOVDQU32   Z12, 1216(SI)
+	MOVL        R14, 124(R11)
+	ADDQ        $+1024, DX
+	ADDQ        $+1280, SI
+	ADDQ        $+3072, R9
+	SUBQ        $+4, DI
+	JNZ         rows
+	VZEROUPPER
+	RET
+
 DATA avx512Constants8x16<>+0(SB)/4, $0x59d148c0
 DATA avx512Constants8x16<>+4(SB)/4, $0x8f1bbcdc
 DATA avx512Constants8x16<>+8(SB)/4, $0xca62c1d6
@@ -33817,5 +62557,116 @@ rows:
 	ADDQ      $+256, CX
 	DECQ      DX
 	JNZ       rows
+	VZEROUPPER
+	RET
+
+// func avx512Fetch(bitmap *uint32, words *[16]uint32, count int)
+// Requires: AVX
+TEXT ·avx512Fetch(SB), NOSPLIT, $0-24
+	MOVQ bitmap+0(FP), AX
+	MOVQ words+8(FP), CX
+	MOVQ count+16(FP), DX
+
+vectors:
+	LEAQ 128(CX), BX
+	MOVL -128(BX), SI
+	MOVL -124(BX), DI
+	MOVL -120(BX), R8
+	MOVL -116(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -128(BX)
+	MOVL DI, -124(BX)
+	MOVL R8, -120(BX)
+	MOVL R9, -116(BX)
+	MOVL -112(BX), SI
+	MOVL -108(BX), DI
+	MOVL -104(BX), R8
+	MOVL -100(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -112(BX)
+	MOVL DI, -108(BX)
+	MOVL R8, -104(BX)
+	MOVL R9, -100(BX)
+	MOVL -96(BX), SI
+	MOVL -92(BX), DI
+	MOVL -88(BX), R8
+	MOVL -84(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -96(BX)
+	MOVL DI, -92(BX)
+	MOVL R8, -88(BX)
+	MOVL R9, -84(BX)
+	MOVL -80(BX), SI
+	MOVL -76(BX), DI
+	MOVL -72(BX), R8
+	MOVL -68(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -80(BX)
+	MOVL DI, -76(BX)
+	MOVL R8, -72(BX)
+	MOVL R9, -68(BX)
+	MOVL -64(BX), SI
+	MOVL -60(BX), DI
+	MOVL -56(BX), R8
+	MOVL -52(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -64(BX)
+	MOVL DI, -60(BX)
+	MOVL R8, -56(BX)
+	MOVL R9, -52(BX)
+	MOVL -48(BX), SI
+	MOVL -44(BX), DI
+	MOVL -40(BX), R8
+	MOVL -36(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -48(BX)
+	MOVL DI, -44(BX)
+	MOVL R8, -40(BX)
+	MOVL R9, -36(BX)
+	MOVL -32(BX), SI
+	MOVL -28(BX), DI
+	MOVL -24(BX), R8
+	MOVL -20(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -32(BX)
+	MOVL DI, -28(BX)
+	MOVL R8, -24(BX)
+	MOVL R9, -20(BX)
+	MOVL -16(BX), SI
+	MOVL -12(BX), DI
+	MOVL -8(BX), R8
+	MOVL -4(BX), R9
+	MOVL (AX)(SI*4), SI
+	MOVL (AX)(DI*4), DI
+	MOVL (AX)(R8*4), R8
+	MOVL (AX)(R9*4), R9
+	MOVL SI, -16(BX)
+	MOVL DI, -12(BX)
+	MOVL R8, -8(BX)
+	MOVL R9, -4(BX)
+	ADDQ $+128, CX
+	SUBQ $+2, DX
+	JNZ  vectors
 	VZEROUPPER
 	RET

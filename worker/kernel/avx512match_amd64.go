@@ -60,3 +60,33 @@ func avx512Filter8(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, f
 //
 //go:noescape
 func avx512Distance(tables *[8][64]byte, groups int, begins uint32, needs uint32, digests *[5][16]uint32, flags *uint64, most *[16]uint8, count int)
+
+// avx512Number6 writes the text codes of each digest into texts, and the numbers of 6 words of the bitmap.
+// textCodes maps each code. count is not 0.
+//
+//go:noescape
+func avx512Number6(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+
+// avx512Test6 sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.
+//
+//go:noescape
+func avx512Test6(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+
+// avx512Number12 writes the text codes of each digest into texts, and the numbers of 12 words of the bitmap.
+// textCodes maps each code. count is not 0.
+//
+//go:noescape
+func avx512Number12(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+
+// avx512Test12 sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.
+//
+//go:noescape
+func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+
+// avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes
+// into texts. Byte b of found's vector w is not 0 if the letters may begin at character 4w+b.
+// tables are for the first character and for the two halves of a pair's number; and then the halves of what
+// the numbers of the first, the second and the third pair map to. It sets bit i of a vector's flags for lane i. count is not 0.
+//
+//go:noescape
+func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)

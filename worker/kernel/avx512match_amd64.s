@@ -1801,3 +1801,508 @@ DATA avx512Places<>+8(SB)/4, $0x00000004
 DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
+
+// func avx512Number6(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Number6(SB), NOSPLIT, $0-40
+	MOVQ         textCodes+0(FP), AX
+	VMOVDQU32    (AX), Z0
+	MOVQ         digests+8(FP), AX
+	MOVQ         texts+16(FP), CX
+	MOVQ         numbers+24(FP), DX
+	MOVQ         count+32(FP), BX
+	VPBROADCASTD avx512Weights6<>+0(SB), Z1
+	VPBROADCASTD avx512Weights6<>+4(SB), Z2
+	VPBROADCASTD avx512Weights6<>+8(SB), Z3
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
+
+vectors:
+	VMOVDQU32      (AX), Z6
+	VMOVDQU32      64(AX), Z7
+	VMOVDQU32      128(AX), Z8
+	VMOVDQU32      192(AX), Z9
+	VMOVDQU32      256(AX), Z10
+	VPSLLD         $0x10, Z10, Z11
+	VPMULTISHIFTQB Z6, Z4, Z12
+	VPSHLDD        $0x18, Z7, Z6, Z6
+	VPMULTISHIFTQB Z6, Z4, Z6
+	VPSHLDD        $0x10, Z8, Z7, Z7
+	VPMULTISHIFTQB Z7, Z4, Z7
+	VPMULTISHIFTQB Z8, Z5, Z8
+	VPMULTISHIFTQB Z9, Z4, Z13
+	VPSHLDD        $0x18, Z10, Z9, Z9
+	VPMULTISHIFTQB Z9, Z4, Z9
+	VPMULTISHIFTQB Z11, Z4, Z10
+	VPERMB         Z0, Z12, Z11
+	VMOVDQU32      Z11, (CX)
+	VPANDD         Z1, Z11, Z11
+	VPERMB         Z0, Z6, Z6
+	VMOVDQU32      Z6, 64(CX)
+	VPANDD         Z1, Z6, Z6
+	VPERMB         Z0, Z7, Z7
+	VMOVDQU32      Z7, 128(CX)
+	VPANDD         Z1, Z7, Z7
+	VPERMB         Z0, Z8, Z8
+	VMOVDQU32      Z8, 192(CX)
+	VPANDD         Z1, Z8, Z8
+	VPERMB         Z0, Z13, Z12
+	VMOVDQU32      Z12, 256(CX)
+	VPANDD         Z1, Z12, Z12
+	VPERMB         Z0, Z9, Z9
+	VMOVDQU32      Z9, 320(CX)
+	VPANDD         Z1, Z9, Z9
+	VPERMB         Z0, Z10, Z10
+	VMOVDQU32      Z10, 384(CX)
+	VPANDD         Z1, Z10, Z10
+	VPMADDUBSW     Z2, Z11, Z10
+	VPMADDWD       Z3, Z10, Z10
+	VMOVDQU32      Z10, (DX)
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 64(DX)
+	VPMADDUBSW     Z2, Z7, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 128(DX)
+	VPMADDUBSW     Z2, Z8, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 192(DX)
+	VPMADDUBSW     Z2, Z12, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 256(DX)
+	VPMADDUBSW     Z2, Z9, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 320(DX)
+	ADDQ           $+320, AX
+	ADDQ           $+448, CX
+	ADDQ           $+384, DX
+	DECQ           BX
+	JNZ            vectors
+	VZEROUPPER
+	RET
+
+DATA avx512Weights6<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512Weights6<>+4(SB)/4, $0x20010100
+DATA avx512Weights6<>+8(SB)/4, $0x00200001
+GLOBL avx512Weights6<>(SB), RODATA|NOPTR, $12
+
+// func avx512Test6(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+// Requires: AVX, AVX512F
+TEXT ·avx512Test6(SB), NOSPLIT, $0-32
+	MOVQ         texts+0(FP), AX
+	MOVQ         words+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VPBROADCASTD avx512One6<>+0(SB), Z0
+
+vectors:
+	VMOVDQU32 (AX), Z1
+	VPROLVD   Z1, Z0, Z1
+	VMOVDQU32 64(AX), Z2
+	VPROLVD   Z2, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  (CX), Z1, K1
+	KMOVW     K1, (DX)
+	VMOVDQU32 128(AX), Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  64(CX), Z2, K1
+	KMOVW     K1, 2(DX)
+	VMOVDQU32 192(AX), Z2
+	VPROLVD   Z2, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  128(CX), Z1, K1
+	KMOVW     K1, 4(DX)
+	VMOVDQU32 256(AX), Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  192(CX), Z2, K1
+	KMOVW     K1, 6(DX)
+	VMOVDQU32 320(AX), Z2
+	VPROLVD   Z2, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  256(CX), Z1, K1
+	KMOVW     K1, 8(DX)
+	VMOVDQU32 384(AX), Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  320(CX), Z2, K1
+	KMOVW     K1, 10(DX)
+	ADDQ      $+448, AX
+	ADDQ      $+384, CX
+	ADDQ      $+24, DX
+	DECQ      BX
+	JNZ       vectors
+	VZEROUPPER
+	RET
+
+DATA avx512One6<>+0(SB)/4, $0x00000001
+GLOBL avx512One6<>(SB), RODATA|NOPTR, $4
+
+// func avx512Number12(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Number12(SB), NOSPLIT, $0-40
+	MOVQ         textCodes+0(FP), AX
+	VMOVDQU32    (AX), Z0
+	MOVQ         digests+8(FP), AX
+	MOVQ         texts+16(FP), CX
+	MOVQ         numbers+24(FP), DX
+	MOVQ         count+32(FP), BX
+	VPBROADCASTD avx512Weights12<>+0(SB), Z1
+	VPBROADCASTD avx512Weights12<>+4(SB), Z2
+	VPBROADCASTD avx512Weights12<>+8(SB), Z3
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
+
+vectors:
+	VMOVDQU32      (AX), Z6
+	VMOVDQU32      64(AX), Z7
+	VMOVDQU32      128(AX), Z8
+	VMOVDQU32      192(AX), Z9
+	VMOVDQU32      256(AX), Z10
+	VPSLLD         $0x10, Z10, Z11
+	VPMULTISHIFTQB Z6, Z4, Z12
+	VPSHLDD        $0x18, Z7, Z6, Z6
+	VPMULTISHIFTQB Z6, Z4, Z6
+	VPSHLDD        $0x10, Z8, Z7, Z7
+	VPMULTISHIFTQB Z7, Z4, Z7
+	VPMULTISHIFTQB Z8, Z5, Z8
+	VPMULTISHIFTQB Z9, Z4, Z13
+	VPSHLDD        $0x18, Z10, Z9, Z9
+	VPMULTISHIFTQB Z9, Z4, Z9
+	VPMULTISHIFTQB Z11, Z4, Z10
+	VPERMB         Z0, Z12, Z11
+	VMOVDQU32      Z11, (CX)
+	VPANDD         Z1, Z11, Z11
+	VPERMB         Z0, Z6, Z6
+	VMOVDQU32      Z6, 64(CX)
+	VPANDD         Z1, Z6, Z6
+	VPERMB         Z0, Z7, Z7
+	VMOVDQU32      Z7, 128(CX)
+	VPANDD         Z1, Z7, Z7
+	VPERMB         Z0, Z8, Z8
+	VMOVDQU32      Z8, 192(CX)
+	VPANDD         Z1, Z8, Z8
+	VPERMB         Z0, Z13, Z12
+	VMOVDQU32      Z12, 256(CX)
+	VPANDD         Z1, Z12, Z12
+	VPERMB         Z0, Z9, Z9
+	VMOVDQU32      Z9, 320(CX)
+	VPANDD         Z1, Z9, Z9
+	VPERMB         Z0, Z10, Z10
+	VMOVDQU32      Z10, 384(CX)
+	VPANDD         Z1, Z10, Z10
+	VPMADDUBSW     Z2, Z11, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VMOVDQU32      Z13, (DX)
+	VPSHRDD        $0x10, Z6, Z11, Z11
+	VPMADDUBSW     Z2, Z11, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VMOVDQU32      Z11, 64(DX)
+	VPMADDUBSW     Z2, Z6, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VMOVDQU32      Z11, 128(DX)
+	VPSHRDD        $0x10, Z7, Z6, Z6
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 192(DX)
+	VPMADDUBSW     Z2, Z7, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 256(DX)
+	VPSHRDD        $0x10, Z8, Z7, Z6
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 320(DX)
+	VPMADDUBSW     Z2, Z8, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 384(DX)
+	VPSHRDD        $0x10, Z12, Z8, Z6
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 448(DX)
+	VPMADDUBSW     Z2, Z12, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 512(DX)
+	VPSHRDD        $0x10, Z9, Z12, Z6
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 576(DX)
+	VPMADDUBSW     Z2, Z9, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 640(DX)
+	VPSHRDD        $0x10, Z10, Z9, Z6
+	VPMADDUBSW     Z2, Z6, Z6
+	VPMADDWD       Z3, Z6, Z6
+	VMOVDQU32      Z6, 704(DX)
+	ADDQ           $+320, AX
+	ADDQ           $+448, CX
+	ADDQ           $+768, DX
+	DECQ           BX
+	JNZ            vectors
+	VZEROUPPER
+	RET
+
+DATA avx512Weights12<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512Weights12<>+4(SB)/4, $0x20010100
+DATA avx512Weights12<>+8(SB)/4, $0x00200001
+GLOBL avx512Weights12<>(SB), RODATA|NOPTR, $12
+
+// func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+// Requires: AVX, AVX512F
+TEXT ·avx512Test12(SB), NOSPLIT, $0-32
+	MOVQ         texts+0(FP), AX
+	MOVQ         words+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VPBROADCASTD avx512One12<>+0(SB), Z0
+
+vectors:
+	VMOVDQU32 (AX), Z1
+	VPROLVD   Z1, Z0, Z2
+	VPSRLD    $0x10, Z1, Z1
+	VPROLVD   Z1, Z0, Z1
+	VMOVDQU32 64(AX), Z3
+	VPROLVD   Z3, Z0, Z4
+	VPORD     Z4, Z2, Z2
+	VPTESTMD  (CX), Z2, K1
+	KMOVW     K1, (DX)
+	VPSRLD    $0x10, Z3, Z3
+	VPROLVD   Z3, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  64(CX), Z1, K1
+	KMOVW     K1, 2(DX)
+	VMOVDQU32 128(AX), Z1
+	VPROLVD   Z1, Z0, Z3
+	VPORD     Z3, Z4, Z4
+	VPTESTMD  128(CX), Z4, K1
+	KMOVW     K1, 4(DX)
+	VPSRLD    $0x10, Z1, Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  192(CX), Z2, K1
+	KMOVW     K1, 6(DX)
+	VMOVDQU32 192(AX), Z2
+	VPROLVD   Z2, Z0, Z4
+	VPORD     Z4, Z3, Z3
+	VPTESTMD  256(CX), Z3, K1
+	KMOVW     K1, 8(DX)
+	VPSRLD    $0x10, Z2, Z2
+	VPROLVD   Z2, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  320(CX), Z1, K1
+	KMOVW     K1, 10(DX)
+	VMOVDQU32 256(AX), Z1
+	VPROLVD   Z1, Z0, Z3
+	VPORD     Z3, Z4, Z4
+	VPTESTMD  384(CX), Z4, K1
+	KMOVW     K1, 12(DX)
+	VPSRLD    $0x10, Z1, Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  448(CX), Z2, K1
+	KMOVW     K1, 14(DX)
+	VMOVDQU32 320(AX), Z2
+	VPROLVD   Z2, Z0, Z4
+	VPORD     Z4, Z3, Z3
+	VPTESTMD  512(CX), Z3, K1
+	KMOVW     K1, 16(DX)
+	VPSRLD    $0x10, Z2, Z2
+	VPROLVD   Z2, Z0, Z2
+	VPORD     Z2, Z1, Z1
+	VPTESTMD  576(CX), Z1, K1
+	KMOVW     K1, 18(DX)
+	VMOVDQU32 384(AX), Z1
+	VPROLVD   Z1, Z0, Z3
+	VPORD     Z3, Z4, Z4
+	VPTESTMD  640(CX), Z4, K1
+	KMOVW     K1, 20(DX)
+	VPSRLD    $0x10, Z1, Z1
+	VPROLVD   Z1, Z0, Z1
+	VPORD     Z1, Z2, Z2
+	VPTESTMD  704(CX), Z2, K1
+	KMOVW     K1, 22(DX)
+	ADDQ      $+448, AX
+	ADDQ      $+768, CX
+	ADDQ      $+24, DX
+	DECQ      BX
+	JNZ       vectors
+	VZEROUPPER
+	RET
+
+DATA avx512One12<>+0(SB)/4, $0x00000001
+GLOBL avx512One12<>(SB), RODATA|NOPTR, $4
+
+// func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+// Requires: AVX, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Buckets(SB), NOSPLIT, $0-56
+	MOVQ      textCodes+0(FP), AX
+	VMOVDQU32 (AX), Z0
+	MOVQ      tables+8(FP), AX
+	MOVQ      digests+16(FP), CX
+	MOVQ      texts+24(FP), DX
+	MOVQ      found+32(FP), BX
+	MOVQ      flags+40(FP), SI
+	MOVQ      count+48(FP), DI
+	VMOVDQU32 (AX), Z1
+	VMOVDQU32 64(AX), Z2
+	VMOVDQU32 128(AX), Z3
+	VMOVDQU32 192(AX), Z4
+	VMOVDQU32 256(AX), Z5
+	VMOVDQU32 320(AX), Z6
+	VMOVDQU32 384(AX), Z7
+	VMOVDQU32 448(AX), Z8
+	VMOVDQU32 512(AX), Z9
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z10
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z11
+
+vectors:
+	VMOVDQU32      (CX), Z12
+	VMOVDQU32      64(CX), Z13
+	VMOVDQU32      128(CX), Z14
+	VMOVDQU32      192(CX), Z15
+	VMOVDQU32      256(CX), Z16
+	VPSLLD         $0x10, Z16, Z17
+	VPMULTISHIFTQB Z12, Z10, Z18
+	VPSHLDD        $0x18, Z13, Z12, Z12
+	VPMULTISHIFTQB Z12, Z10, Z12
+	VPSHLDD        $0x10, Z14, Z13, Z13
+	VPMULTISHIFTQB Z13, Z10, Z13
+	VPMULTISHIFTQB Z14, Z11, Z14
+	VPMULTISHIFTQB Z15, Z10, Z19
+	VPSHLDD        $0x18, Z16, Z15, Z15
+	VPMULTISHIFTQB Z15, Z10, Z15
+	VPMULTISHIFTQB Z17, Z10, Z16
+	VPERMB         Z0, Z18, Z17
+	VMOVDQU32      Z17, (DX)
+	VPERMB         Z0, Z12, Z17
+	VMOVDQU32      Z17, 64(DX)
+	VPERMB         Z0, Z13, Z17
+	VMOVDQU32      Z17, 128(DX)
+	VPERMB         Z0, Z14, Z17
+	VMOVDQU32      Z17, 192(DX)
+	VPERMB         Z0, Z19, Z17
+	VMOVDQU32      Z17, 256(DX)
+	VPERMB         Z0, Z15, Z17
+	VMOVDQU32      Z17, 320(DX)
+	VPERMB         Z0, Z16, Z17
+	VMOVDQU32      Z17, 384(DX)
+	VPERMB         Z3, Z18, Z17
+	VPERMB         Z3, Z12, Z20
+	VPERMB         Z3, Z13, Z21
+	VPERMB         Z3, Z14, Z22
+	VPERMB         Z3, Z19, Z23
+	VPERMB         Z3, Z15, Z24
+	VPERMB         Z3, Z16, Z25
+	VPSHRDD        $0x08, Z20, Z17, Z17
+	VPERMB         Z2, Z18, Z26
+	VPXORD         Z26, Z17, Z17
+	VMOVDQA32      Z17, Z26
+	VPERMI2B       Z5, Z4, Z26
+	VMOVDQA32      Z17, Z27
+	VPERMI2B       Z7, Z6, Z27
+	VMOVDQA32      Z17, Z17
+	VPERMI2B       Z9, Z8, Z17
+	VPSHRDD        $0x08, Z21, Z20, Z20
+	VPERMB         Z2, Z12, Z28
+	VPXORD         Z28, Z20, Z20
+	VMOVDQA32      Z20, Z28
+	VPERMI2B       Z5, Z4, Z28
+	VMOVDQA32      Z20, Z29
+	VPERMI2B       Z7, Z6, Z29
+	VMOVDQA32      Z20, Z20
+	VPERMI2B       Z9, Z8, Z20
+	VPERMB         Z1, Z18, Z18
+	VPSHRDD        $0x08, Z29, Z27, Z27
+	VPTERNLOGD     $0x80, Z27, Z26, Z18
+	VPSHRDD        $0x10, Z20, Z17, Z17
+	VPANDD         Z17, Z18, Z18
+	VMOVDQU32      Z18, (BX)
+	VMOVDQA32      Z18, Z17
+	VPSHRDD        $0x08, Z22, Z21, Z18
+	VPERMB         Z2, Z13, Z21
+	VPXORD         Z21, Z18, Z18
+	VMOVDQA32      Z18, Z21
+	VPERMI2B       Z5, Z4, Z21
+	VMOVDQA32      Z18, Z26
+	VPERMI2B       Z7, Z6, Z26
+	VMOVDQA32      Z18, Z18
+	VPERMI2B       Z9, Z8, Z18
+	VPERMB         Z1, Z12, Z12
+	VPSHRDD        $0x08, Z26, Z29, Z27
+	VPTERNLOGD     $0x80, Z27, Z28, Z12
+	VPSHRDD        $0x10, Z18, Z20, Z20
+	VPANDD         Z20, Z12, Z12
+	VMOVDQU32      Z12, 64(BX)
+	VPORD          Z12, Z17, Z17
+	VPSHRDD        $0x08, Z23, Z22, Z12
+	VPERMB         Z2, Z14, Z20
+	VPXORD         Z20, Z12, Z12
+	VMOVDQA32      Z12, Z20
+	VPERMI2B       Z5, Z4, Z20
+	VMOVDQA32      Z12, Z22
+	VPERMI2B       Z7, Z6, Z22
+	VMOVDQA32      Z12, Z12
+	VPERMI2B       Z9, Z8, Z12
+	VPERMB         Z1, Z13, Z13
+	VPSHRDD        $0x08, Z22, Z26, Z26
+	VPTERNLOGD     $0x80, Z26, Z21, Z13
+	VPSHRDD        $0x10, Z12, Z18, Z18
+	VPANDD         Z18, Z13, Z13
+	VMOVDQU32      Z13, 128(BX)
+	VPORD          Z13, Z17, Z17
+	VPSHRDD        $0x08, Z24, Z23, Z13
+	VPERMB         Z2, Z19, Z18
+	VPXORD         Z18, Z13, Z13
+	VMOVDQA32      Z13, Z18
+	VPERMI2B       Z5, Z4, Z18
+	VMOVDQA32      Z13, Z21
+	VPERMI2B       Z7, Z6, Z21
+	VMOVDQA32      Z13, Z13
+	VPERMI2B       Z9, Z8, Z13
+	VPERMB         Z1, Z14, Z14
+	VPSHRDD        $0x08, Z21, Z22, Z22
+	VPTERNLOGD     $0x80, Z22, Z20, Z14
+	VPSHRDD        $0x10, Z13, Z12, Z12
+	VPANDD         Z12, Z14, Z14
+	VMOVDQU32      Z14, 192(BX)
+	VPORD          Z14, Z17, Z17
+	VPSHRDD        $0x08, Z25, Z24, Z12
+	VPERMB         Z2, Z15, Z14
+	VPXORD         Z14, Z12, Z12
+	VMOVDQA32      Z12, Z14
+	VPERMI2B       Z5, Z4, Z14
+	VMOVDQA32      Z12, Z20
+	VPERMI2B       Z7, Z6, Z20
+	VMOVDQA32      Z12, Z12
+	VPERMI2B       Z9, Z8, Z12
+	VPERMB         Z1, Z19, Z19
+	VPSHRDD        $0x08, Z20, Z21, Z21
+	VPTERNLOGD     $0x80, Z21, Z18, Z19
+	VPSHRDD        $0x10, Z12, Z13, Z13
+	VPANDD         Z13, Z19, Z19
+	VMOVDQU32      Z19, 256(BX)
+	VPORD          Z19, Z17, Z17
+	VPSRLD         $0x08, Z25, Z13
+	VPERMB         Z2, Z16, Z16
+	VPXORD         Z16, Z13, Z13
+	VMOVDQA32      Z13, Z16
+	VPERMI2B       Z7, Z6, Z16
+	VMOVDQA32      Z13, Z13
+	VPERMI2B       Z9, Z8, Z13
+	VPERMB         Z1, Z15, Z15
+	VPSHRDD        $0x08, Z16, Z20, Z16
+	VPTERNLOGD     $0x80, Z16, Z14, Z15
+	VPSHRDD        $0x10, Z13, Z12, Z12
+	VPANDD         Z12, Z15, Z15
+	VMOVDQU32      Z15, 320(BX)
+	VPORD          Z15, Z17, Z17
+	VPTESTMD       Z17, Z17, K1
+	KMOVW          K1, (SI)
+	ADDQ           $+448, DX
+	ADDQ           $+384, BX
+	ADDQ           $+320, CX
+	ADDQ           $+2, SI
+	SUBQ           $+1, DI
+	JNZ            vectors
+	VZEROUPPER
+	RET

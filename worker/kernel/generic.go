@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 
@@ -26,25 +27,51 @@ const (
 	hitsAhead = 1 << 10
 )
 
+// genericGroup is how many queries it takes to look for them together, which
+// costs as much for a candidate as four alone.
+const genericGroup = 6
+
 // Scan implements [Kernel].
 func (Generic) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
-	p := newPass(queries)
+	p := newPass(queries, genericGroup)
 	return p.scan(lo, hi, stop, report, func(at, end uint64) uint64 { return p.stretch(at, at+p.span(at, end-at)) })
 }
 
 // pass is the state of one Scan.
 type pass struct {
-	live   []matcher // of the queries that have not ended, in their order
+	live   []matcher // of the queries that are looked for one by one and have not ended, in their order
+	many   *group    // those that are looked for together, nil for none
 	hits   []Hit     // not reported yet
 	hasher *hasher
 }
 
-func newPass(queries []Query) pass {
+// newPass looks for queries together if there are so many that can be.
+func newPass(queries []Query, least int) pass {
 	p := pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()}
+	var together []matcher
 	for i, q := range queries {
-		p.live = append(p.live, newMatcher(i, q))
+		m := newMatcher(i, q)
+		if m.anchorable() {
+			together = append(together, m)
+		} else {
+			p.live = append(p.live, m)
+		}
 	}
+	if len(together) >= least {
+		p.many = newGroup(together)
+		return p
+	}
+	p.live = append(p.live, together...)
+	slices.SortFunc(p.live, func(a, b matcher) int { return cmp.Compare(a.query, b.query) })
 	return p
+}
+
+// queries returns how many queries have not ended.
+func (p *pass) queries() int {
+	if p.many != nil {
+		return len(p.live) + p.many.live
+	}
+	return len(p.live)
 }
 
 // scan is Scan by stretch, which searches from at on, up to end at most, for
@@ -53,7 +80,7 @@ func newPass(queries []Query) pass {
 func (p *pass) scan(lo, hi uint64, stop *atomic.Bool, report Report, stretch func(at, end uint64) uint64) uint64 {
 	at, reported := lo, lo
 	p.retire(at)
-	for at < hi && len(p.live) > 0 && !stop.Load() {
+	for at < hi && p.queries() > 0 && !stop.Load() {
 		at = stretch(at, at+min(hi-at, ReportEvery-(at-reported)))
 		p.retire(at)
 		if at-reported == ReportEvery || len(p.hits) >= hitsAhead {
@@ -71,13 +98,21 @@ func (p *pass) scan(lo, hi uint64, stop *atomic.Bool, report Report, stretch fun
 // retire removes the queries that end at or below at.
 func (p *pass) retire(at uint64) {
 	p.live = slices.DeleteFunc(p.live, func(m matcher) bool { return m.end <= at })
+	if p.many != nil {
+		p.many.retire(at)
+	}
 }
 
 // span returns how many indexes from at on, limit at most, are of secrets of
 // one length, below every query's end, and few enough not to look at the stop
 // flag in between.
 func (p *pass) span(at, limit uint64) uint64 {
-	limit = min(limit, max(1, stopEvery/uint64(digestCost+len(p.live))))
+	work := digestCost + len(p.live)
+	if p.many != nil {
+		work += genericGroup
+		limit = min(limit, p.many.ends-at)
+	}
+	limit = min(limit, max(1, stopEvery/uint64(work))) //nolint:gosec // work is positive
 	if n := search.SecretLen(at); n < maxSecretLen {
 		limit = min(limit, search.LengthStart(n+1)-at)
 	}
@@ -94,8 +129,11 @@ func (p *pass) stretch(at, end uint64) uint64 {
 	p.hasher.start(at)
 	var text places
 	for ; at < end; at++ {
-		text.fill(p.hasher.next())
-		found := false
+		d := p.hasher.next()
+		before := len(p.hits)
+		if len(p.live) > 0 {
+			text.fill(d)
+		}
 		for i := range p.live {
 			m := &p.live[i]
 			if !m.near(&text) {
@@ -103,10 +141,12 @@ func (p *pass) stretch(at, end uint64) uint64 {
 			}
 			if d := m.distance(&text); d <= m.bound {
 				p.hits = append(p.hits, m.hit(at, d))
-				found = true
 			}
 		}
-		if found && (len(p.hits) >= hitsAhead || p.someEnd(at+1)) {
+		if p.many != nil {
+			p.hits = p.many.hit(d, at, p.hits, before)
+		}
+		if len(p.hits) > before && (len(p.hits) >= hitsAhead || p.someEnd(at+1)) {
 			return at + 1
 		}
 	}
@@ -115,5 +155,10 @@ func (p *pass) stretch(at, end uint64) uint64 {
 
 // someEnd reports whether a query ends at or below at.
 func (p *pass) someEnd(at uint64) bool {
-	return slices.ContainsFunc(p.live, func(m matcher) bool { return m.end <= at })
+	return p.many != nil && p.many.ends <= at || slices.ContainsFunc(p.live, func(m matcher) bool { return m.end <= at })
+}
+
+// compareHits puts hits in the order of reports.
+func compareHits(a, b Hit) int {
+	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Query, b.Query))
 }

@@ -7,13 +7,14 @@ import (
 )
 
 // The classes of characters that are equal but for case: 26 of letters, 10 of
-// digits, one each for '+', '/' and '='.
+// digits, one each for '+', '/' and '='. They are numbers of six bits, of which
+// the lower five tell the letters from all others: see anchor.go.
 const (
-	classPlus = 36 + iota
-	classSlash
-	classPadding
-	classNone // stands nowhere: all characters outside base64
-	classes   = 64
+	classOther   = 26 // '0' to '5'
+	classPadding = 32
+	classNone    = 33 // stands nowhere: all characters outside base64
+	classOther2  = 58 // '6' to '9', '+' and '/'
+	classes      = 64
 )
 
 // class returns the class of a name's character.
@@ -23,12 +24,14 @@ func class(c byte) uint8 {
 		return c - 'A'
 	case 'a' <= c && c <= 'z':
 		return c - 'a'
-	case '0' <= c && c <= '9':
-		return 26 + c - '0'
+	case '0' <= c && c <= '5':
+		return classOther + c - '0'
+	case '6' <= c && c <= '9':
+		return classOther2 + c - '6'
 	case c == '+':
-		return classPlus
+		return classOther2 + 4
 	case c == '/':
-		return classSlash
+		return classOther2 + 5
 	case c == '=':
 		return classPadding
 	}
@@ -39,7 +42,7 @@ func class(c byte) uint8 {
 var codeClass = [64]uint8{
 	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
 	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
-	26, 27, 28, 29, 30, 31, 32, 33, 34, 35, classPlus, classSlash,
+	26, 27, 28, 29, 30, 31, 58, 59, 60, 61, 62, 63,
 }
 
 // places says for each class where in a hashed name it stands: bit i is

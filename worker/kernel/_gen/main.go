@@ -37,9 +37,14 @@ func generate(out string) error {
 			g.constants(p)
 			g.step(p)
 			g.hash(p)
+			if maxBlock == maxBlocks[0] {
+				p.fetches = true
+				g.hashAndFetch(p)
+			}
 		}
 	}
 	g.rows()
+	g.fetch()
 	if err := assemble(ctx, out, "avx512hash"); err != nil {
 		return err
 	}
@@ -52,6 +57,11 @@ func generate(out string) error {
 		m.filter(characters)
 	}
 	m.distance()
+	for _, words := range []int{bitmapWords / 2, bitmapWords} {
+		m.number(words)
+		m.test(words)
+	}
+	m.buckets()
 	if err := assemble(ctx, out, "avx512match"); err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package kernelbench
 import (
 	"context"
 	"crypto/sha1" //nolint:gosec // SHA-1 is what is measured, nothing is protected by it
+	_ "embed"
 	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,39 +19,80 @@ import (
 
 // Case is a search that is measured.
 type Case struct {
-	SecretLength int // of the candidates, in bytes, 0 to 7
-	NameLength   int // of each query, 1 to 28
-	Distance     int // that each query reports
-	Queries      int // of the pass, at least 1
+	SecretLength int   // of the candidates, in bytes, 0 to 7
+	NameLength   int   // of each query, 1 to 28, or of the longest of Names
+	Distance     int   // that each query reports, or the largest of Names
+	Queries      int   // of the pass, at least 1; at most 10,000 words
+	Names        Names // Letters if not given
 }
+
+// Names says what the names of a case are.
+type Names string
+
+const (
+	// Letters are names of NameLength letters, drawn with a seed, at Distance.
+	Letters Names = ""
+	// Random are names of 4 to 10 letters, drawn with a seed, at distance 0.
+	Random Names = "random"
+	// Words are English words of 4 to 10 letters, at distance 0.
+	Words Names = "words"
+	// Mixed are a third each names of 4 to 10 letters at distance 0, of 8 to 12
+	// at distance 1, and of 12 to 16 at distance 2, drawn with a seed.
+	Mixed Names = "mixed"
+)
+
+// wordList has 10,000 English words of 4 to 10 letters in alphabetical order:
+// every fifth of those in Debian's package wamerican, which are taken from SCOWL,
+// copyright 2000-2011 by Kevin Atkinson. (Permission to use, copy, modify,
+// distribute and sell these word lists is granted without fee, provided that
+// this notice appears in all copies and in supporting documentation.)
+//
+//go:embed words.txt
+var wordList string
 
 // Cases returns the searches that every kernel is measured by.
 func Cases() []Case {
 	return []Case{
 		// Secrets of every length that a search may reach.
-		{3, 6, 0, 1},
-		{4, 6, 0, 1},
-		{5, 6, 0, 1},
-		{6, 6, 0, 1},
-		{7, 6, 0, 1},
+		{3, 6, 0, 1, Letters},
+		{4, 6, 0, 1, Letters},
+		{5, 6, 0, 1, Letters},
+		{6, 6, 0, 1, Letters},
+		{7, 6, 0, 1, Letters},
 		// Names of other lengths.
-		{4, 4, 0, 1},
-		{4, 8, 0, 1},
-		{4, 10, 0, 1},
+		{4, 4, 0, 1, Letters},
+		{4, 8, 0, 1, Letters},
+		{4, 10, 0, 1, Letters},
 		// Distances. At the last, one candidate in seven is a hit.
-		{4, 6, 1, 1},
-		{4, 6, 2, 1},
-		{4, 8, 1, 1},
-		{4, 8, 2, 1},
-		{4, 4, 2, 1},
+		{4, 6, 1, 1, Letters},
+		{4, 6, 2, 1, Letters},
+		{4, 8, 1, 1, Letters},
+		{4, 8, 2, 1, Letters},
+		{4, 4, 2, 1, Letters},
 		// Several queries in one pass.
-		{4, 6, 0, 4},
-		{4, 6, 0, 8},
+		{4, 6, 0, 4, Letters},
+		{4, 6, 0, 8, Letters},
 	}
+}
+
+// SetCases returns searches for many names at once, which are compared with the
+// one at the beginning.
+func SetCases() []Case {
+	cases := []Case{{SecretLength: 4, NameLength: 6, Queries: 1}}
+	for _, n := range []int{8, 64, 1000, 10000} {
+		cases = append(cases,
+			Case{SecretLength: 4, NameLength: 10, Queries: n, Names: Random},
+			Case{SecretLength: 4, NameLength: 10, Queries: n, Names: Words},
+			Case{SecretLength: 4, NameLength: 16, Distance: 2, Queries: n, Names: Mixed})
+	}
+	return cases
 }
 
 // String returns c as the name of a benchmark.
 func (c Case) String() string {
+	if c.Names != Letters {
+		return fmt.Sprintf("secret=%d/names=%s/queries=%d", c.SecretLength, c.Names, c.Queries)
+	}
 	return fmt.Sprintf("secret=%d/name=%d/distance=%d/queries=%d", c.SecretLength, c.NameLength, c.Distance, c.Queries)
 }
 
@@ -58,16 +101,26 @@ func (c Case) String() string {
 // distance 0 a name of four letters is found within a millisecond.
 func (c Case) queries() []kernel.Query {
 	queries := make([]kernel.Query, c.Queries)
+	words := strings.Fields(wordList)
 	for i := range queries {
-		letters := rand.New(rand.NewPCG(uint64(i), 0)) //nolint:gosec // nothing is secret about them
-		name := make([]byte, search.MaxNameLen)
-		for at := range name {
-			name[at] = byte('a' + letters.IntN(26))
+		random := rand.New(rand.NewPCG(uint64(i), 0)) //nolint:gosec // nothing is secret about them
+		letters := make([]byte, search.MaxNameLen)
+		for at := range letters {
+			letters[at] = byte('a' + random.IntN(26))
 		}
-		queries[i] = kernel.Query{
-			Query: search.Query{Name: string(name[:c.NameLength]), Ideal: -1, Interesting: c.Distance},
-			End:   math.MaxUint64,
+		name, distance := string(letters), c.Distance
+		switch c.Names {
+		case Letters:
+			name = name[:c.NameLength]
+		case Random:
+			name = name[:4+random.IntN(7)]
+		case Words:
+			name = words[i*len(words)/c.Queries]
+		case Mixed:
+			distance = i % 3
+			name = name[:[]int{4, 8, 12}[distance]+random.IntN([]int{7, 5, 5}[distance])]
 		}
+		queries[i] = kernel.Query{Query: search.Query{Name: name, Ideal: -1, Interesting: distance}, End: math.MaxUint64}
 	}
 	return queries
 }

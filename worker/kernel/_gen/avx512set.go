@@ -1,0 +1,280 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The filters for many names look at all of them at once. They flag hashed
+// names that may have four letters of one of them in a row.
+//
+// The first kind, bitmap, serves thousands. Characters are folded to five bits,
+// so that four of them are a number of 20, and a bitmap says which of these are
+// looked for. Its words are numbered by three characters in a row; in a word,
+// bit i is set if character i may come before them, or after. So one word
+// answers for two places, and 12 words answer for the 24 places of a hashed
+// name.
+//
+// A gather would fetch the words of 16 hashed names at once, but CPUs make of it
+// more than three operations a word, and nothing else goes on meanwhile. So the
+// words are fetched one by one by general registers, of which hashing makes no
+// use: among the rounds of the vectors that come next (hashAndFetch).
+
+// bitmapWords is how many words of the bitmap a hashed name asks for.
+const bitmapWords = 12
+
+// fetches writes what replaces n numbers of words, in memory at words, by the
+// words.
+func (g avx512) fetches(bitmap, words reg.Register, n int) {
+	const (
+		together = 4
+		stride   = 64 // numbers that a pointer reaches with one byte
+	)
+	at := g.GP64()
+	g.LEAQ(operand.Mem{Base: words, Disp: 128}, at)
+	for i := 0; i < n; i += together {
+		if i%stride == 0 && i > 0 {
+			g.ADDQ(operand.I32(4*stride), at)
+		}
+		var x [together]reg.GPVirtual
+		for j := range x {
+			x[j] = g.GP64()
+			g.MOVL(operand.Mem{Base: at, Disp: 4*((i+j)%stride) - 128}, x[j].As32())
+		}
+		for _, x := range x {
+			g.MOVL(operand.Mem{Base: bitmap, Index: x, Scale: 4}, x.As32())
+		}
+		for j, x := range x {
+			g.MOVL(x.As32(), operand.Mem{Base: at, Disp: 4*((i+j)%stride) - 128})
+		}
+	}
+}
+
+// merge writes what both functions write, in one stream.
+func (g avx512) merge(one, two func()) {
+	file, _ := g.Result() // errors are kept until the end
+	functions := file.Functions()
+	f := functions[len(functions)-1]
+	begin := len(f.Nodes)
+	one()
+	middle := len(f.Nodes)
+	two()
+	a, b := slices.Clone(f.Nodes[begin:middle]), slices.Clone(f.Nodes[middle:])
+	f.Nodes = f.Nodes[:begin]
+	var merged []ir.Node
+	for i, n := range a {
+		merged = append(merged, n)
+		merged = append(merged, b[i*len(b)/len(a):(i+1)*len(b)/len(a)]...)
+	}
+	f.Nodes = append(f.Nodes, merged...)
+}
+
+// hashAndFetch writes hash with fetches of the words for as many other vectors.
+func (g avx512) hashAndFetch(p *program) {
+	g.begin("avx512HashAndFetch"+p.name(),
+		fmt.Sprintf("func(table *[%d][16]uint32, change *[2][%d]uint32, rows *[%d]uint32, fresh *[%d][%d]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)",
+			tableSize, freshSize, rowSize, avx512Streams, freshSize),
+		"avx512HashAndFetch"+p.name()+" is avx512Hash"+p.name()+", and replaces the numbers in words for count vectors by words of the bitmap.")
+	table, change, rows := g.param("table"), g.param("change"), g.param("rows")
+	fresh, digests, count := g.param("fresh"), g.param("digests"), g.param("count")
+	bitmap, words := g.param("bitmap"), g.param("words")
+
+	g.Label("rows")
+	g.merge(
+		func() { g.rounds(p, table, change, rows, fresh, digests) },
+		func() { g.fetches(bitmap, words, avx512Streams*bitmapWords*avx512Lanes) },
+	)
+	g.ADDQ(operand.I32(4*avx512Streams*rowSize), rows)
+	g.ADDQ(operand.I32(avx512Streams*5*zmmBytes), digests)
+	g.ADDQ(operand.I32(avx512Streams*bitmapWords*zmmBytes), words)
+	g.SUBQ(operand.I8(avx512Streams), count)
+	g.JNZ(operand.LabelRef("rows"))
+	g.end()
+}
+
+// fetch writes the function that only fetches.
+func (g avx512) fetch() {
+	g.begin("avx512Fetch", "func(bitmap *uint32, words *[16]uint32, count int)",
+		"avx512Fetch replaces the numbers in count vectors by words of the bitmap. count is even, and not 0.")
+	bitmap, words, count := g.param("bitmap"), g.param("words"), g.param("count")
+	const vectors = 2
+	g.Label("vectors")
+	g.fetches(bitmap, words, vectors*avx512Lanes)
+	g.ADDQ(operand.I32(vectors*zmmBytes), words)
+	g.SUBQ(operand.I8(vectors), count)
+	g.JNZ(operand.LabelRef("vectors"))
+	g.end()
+}
+
+// How the letters of a hashed name are given on: as text codes, in as many
+// vectors as there are vectors of codes. Of a text code the lower five bits are
+// the folded character.
+
+// number writes the functions that turn digests into text codes and into the
+// numbers of the bitmap's words. A word for each second character is what it
+// takes to look at every place; for names of six letters and more, each fourth
+// is enough.
+func (m *match) number(words int) {
+	m.begin(fmt.Sprintf("avx512Number%d", words),
+		fmt.Sprintf("func(textCodes *[%d]byte, digests *[5][16]uint32, texts *[%d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, codeVectors),
+		fmt.Sprintf("avx512Number%d writes the text codes of each digest into texts, and the numbers of %[1]d words of the bitmap.", words),
+		"textCodes maps each code. count is not 0.")
+	textCodes, digests := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("digests")
+	texts, numbers, count := m.param("texts"), m.param("numbers"), m.param("count")
+	masks := m.numbers(fmt.Sprintf("avx512Weights%d", words))
+	folded, bytes, halves := m.ZMM(), m.ZMM(), m.ZMM()
+	m.VPBROADCASTD(masks(0x1f1f1f1f), folded)
+	m.VPBROADCASTD(masks(0x20010100), bytes)  // 0, 1, 1, 32
+	m.VPBROADCASTD(masks(0x00200001), halves) // 1, 32
+	high, low := m.load(m.codesHigh), m.load(m.codesLow)
+	m.Label("vectors")
+	c := m.codes(digests, 0, high, low)
+	var f [codeVectors]reg.VecVirtual
+	for w := range c {
+		t := m.lookUp(c[w], textCodes)
+		m.VMOVDQU32(t, vectorAt(texts, w))
+		m.VPANDD(folded, t, t)
+		f[w] = t
+	}
+	at := 0
+	write := func(f reg.Register) {
+		z := m.ZMM()
+		m.VPMADDUBSW(bytes, f, z)
+		m.VPMADDWD(halves, z, z)
+		m.VMOVDQU32(z, vectorAt(numbers, at))
+		at++
+	}
+	for w := range codeVectors - 1 {
+		write(f[w])
+		if words == bitmapWords {
+			z := m.ZMM()
+			m.VPSHRDD(operand.U8(16), f[w+1], f[w], z)
+			write(z)
+		}
+	}
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
+	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(words*zmmBytes), numbers)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+	m.end()
+}
+
+// test writes the functions that look into the words.
+func (m *match) test(words int) {
+	m.begin(fmt.Sprintf("avx512Test%d", words),
+		fmt.Sprintf("func(texts *[%d][%d]byte, words *[16]uint32, flags *[%d]uint64, count int)", codeVectors, zmmBytes, bitmapWords*avx512Lanes/64),
+		fmt.Sprintf("avx512Test%d sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.", words))
+	texts, from, flags, count := m.param("texts"), m.param("words"), m.param("flags"), m.param("count")
+	one := m.ZMM()
+	m.VPBROADCASTD(m.numbers(fmt.Sprintf("avx512One%d", words))(1), one)
+	m.Label("vectors")
+	steps := words / (codeVectors - 1)
+	last := make([]reg.VecVirtual, steps)
+	at := 0
+	for w := range codeVectors {
+		text := m.load(vectorAt(texts, w))
+		for i := range steps {
+			if i > 0 {
+				m.VPSRLD(operand.U8(16), text, text)
+			}
+			bit := m.ZMM()
+			m.VPROLVD(text, one, bit)
+			if w > 0 {
+				either, found := last[i], m.K()
+				m.VPORD(bit, either, either)
+				m.VPTESTMD(vectorAt(from, (w-1)*steps+i), either, found)
+				m.KMOVW(found, operand.Mem{Base: flags, Disp: 2 * at})
+				at++
+			}
+			last[i] = bit
+		}
+	}
+	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(words*zmmBytes), from)
+	m.ADDQ(operand.I8(2*bitmapWords), flags)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+	m.end()
+}
+
+// buckets writes the filter for some dozens of names. They are in eight buckets
+// by their first character. For each two characters in a row, tables say in
+// which buckets they may be the first and second of a name's four letters, the
+// second and third, and the third and fourth. The tables have 128 entries, so two
+// characters share one with some others.
+func (m *match) buckets() {
+	m.begin("avx512Buckets",
+		fmt.Sprintf("func(textCodes *[%d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%d][%[1]d]byte, found *[%[3]d][%[1]d]byte, flags *uint64, count int)",
+			zmmBytes, codeVectors, codeVectors-1),
+		"avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes",
+		"into texts. Byte b of found's vector w is not 0 if the letters may begin at character 4w+b.",
+		"tables are for the first character and for the two halves of a pair's number; and then the halves of what",
+		"the numbers of the first, the second and the third pair map to. "+flagsDoc+"count is not 0.")
+	textCodes, base := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("tables")
+	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
+	flags, count := m.param("flags"), m.param("count")
+	var t [9]reg.VecVirtual
+	for i := range t {
+		t[i] = m.load(vectorAt(base, i))
+	}
+	first, left, right := t[0], t[1], t[2]
+	high, low := m.load(m.codesHigh), m.load(m.codesLow)
+	m.Label("vectors")
+	c := m.codes(digests, 0, high, low)
+	for w := range c {
+		m.VMOVDQU32(m.lookUp(c[w], textCodes), vectorAt(texts, w))
+	}
+	var rights [codeVectors]reg.VecVirtual
+	for w := range c {
+		rights[w] = m.lookUp(c[w], right)
+	}
+	shifted := func(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
+		z := m.ZMM()
+		if w+1 == len(x) {
+			m.VPSRLD(operand.U8(8*characters), x[w], z)
+		} else {
+			m.VPSHRDD(operand.U8(8*characters), x[w+1], x[w], z)
+		}
+		return z
+	}
+	var pairs [3][codeVectors]reg.VecVirtual
+	acc := m.ZMM()
+	finish := func(w int) {
+		x := m.lookUp(c[w], first)
+		m.VPTERNLOGD(operand.U8(ternaryAnd), shifted(pairs[1][:], w, 1), pairs[0][w], x)
+		m.VPANDD(shifted(pairs[2][:], w, 2), x, x)
+		m.VMOVDQU32(x, vectorAt(found, w))
+		if w == 0 {
+			m.VMOVDQA32(x, acc)
+		} else {
+			m.VPORD(x, acc, acc)
+		}
+	}
+	for w := range c {
+		n := shifted(rights[:], w, 1)
+		m.VPXORD(m.lookUp(c[w], left), n, n)
+		for i := range pairs {
+			if i == 0 && w == codeVectors-1 {
+				continue
+			}
+			z := m.ZMM()
+			m.VMOVDQA32(n, z)
+			m.VPERMI2B(t[4+2*i], t[3+2*i], z)
+			pairs[i][w] = z
+		}
+		if w > 0 {
+			finish(w - 1)
+		}
+	}
+	flagged := m.K()
+	m.VPTESTMD(acc, acc, flagged)
+	m.KMOVW(flagged, operand.Mem{Base: flags})
+	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32((codeVectors-1)*zmmBytes), found)
+	m.advance(1, digests, flags, count)
+}

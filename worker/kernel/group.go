@@ -1,0 +1,352 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
+)
+
+// group is many queries that are looked for together. A filter, which all of
+// them share, says at which places of a hashed name an anchor may stand; an index
+// tells whose anchors these are, and then the whole name is compared.
+//
+// This is the twin that specifies the filters in assembly: they may flag more
+// places than [group.match] looks at, and never fewer.
+type group struct {
+	// members are by the query's place; nil if none of them has it.
+	members []*wanted
+	count   int    // members
+	live    int    // members that have not ended
+	ends    uint64 // at and above it, members may have ended that are counted in live
+	short   int    // members that have pieces of one anchor only
+	index   anchorIndex
+
+	// bitmap is the filter. For each anchor it has the character before, by the
+	// three behind it, and the character behind, by the three before: bit i of
+	// word w says that the character folded to i may be next to the three that
+	// are folded to w, the first in the lowest bits.
+	bitmap []uint32
+	stale  int // anchors that have left and are in the bitmap still
+	// long says that all pieces have two anchors, one of which is at a place
+	// that leaves 0 or 1 when divided by four.
+	long    bool
+	changes int // counts the changes of members
+}
+
+const (
+	// bitmapSize is the number of words of a bitmap: 128 KB.
+	bitmapSize = 1 << (3 * foldBits)
+	// longLeast is how many members it takes to use two anchors a piece. For
+	// fewer the AVX-512 kernel has a filter that wants one.
+	longLeast = 128
+)
+
+// newGroup returns a group of so many queries, at the beginning.
+func newGroup(matchers []matcher) *group {
+	g := &group{bitmap: make([]uint32, bitmapSize), ends: math.MaxUint64}
+	for _, m := range matchers {
+		g.add(m)
+	}
+	g.rebuild()
+	return g
+}
+
+// add adds a query without its anchors.
+func (g *group) add(m matcher) *wanted {
+	w := newWanted(m)
+	if m.query >= len(g.members) {
+		g.members = append(g.members, make([]*wanted, m.query+1-len(g.members))...)
+	}
+	g.members[m.query] = w
+	g.count++
+	g.live++
+	g.changes++
+	g.ends = min(g.ends, m.end)
+	if !m.long() {
+		g.short++
+	}
+	return w
+}
+
+// join adds a query whose place is free.
+func (g *group) join(m matcher) {
+	w := g.add(m)
+	if g.long && g.short > 0 || g.index.full() {
+		g.rebuild()
+	} else {
+		g.anchor(w)
+	}
+}
+
+// leave removes the query at a place.
+func (g *group) leave(place int) {
+	w := g.members[place]
+	g.members[place] = nil
+	g.count--
+	g.changes++
+	if !w.ended {
+		g.live--
+	}
+	if !w.long() {
+		g.short--
+	}
+	for _, at := range w.anchors[:w.anchorCount] {
+		g.index.remove(w, at)
+	}
+	if g.stale += w.anchorCount; g.stale > max(longLeast, g.index.count) {
+		g.rebuild()
+	}
+}
+
+// rebuild makes filter and index anew.
+func (g *group) rebuild() {
+	g.long = g.short == 0 && g.count >= longLeast
+	clear(g.bitmap)
+	g.stale = 0
+	count := 0
+	for _, w := range g.members {
+		if w != nil {
+			count += w.pieces() * g.anchorsOfPiece()
+		}
+	}
+	g.index.reset(count)
+	for _, w := range g.members {
+		if w != nil {
+			g.anchor(w)
+		}
+	}
+}
+
+func (g *group) anchorsOfPiece() int {
+	if g.long {
+		return 2
+	}
+	return 1
+}
+
+// anchor chooses the anchors of a member, and puts them into filter and index.
+func (g *group) anchor(w *wanted) {
+	w.anchorCount = 0
+	last := anchorLen + 2*(g.anchorsOfPiece()-1) // characters of a piece's anchors
+	for i := range w.pieces() {
+		// Where the fewest others have the same: many names have the same endings.
+		begin, end := w.piece(i)
+		best, least := begin, g.index.chain(w.keyAt(uint8(begin)))
+		for at := begin + 1; at+last <= end && least > 0; at++ {
+			if n := g.index.chain(w.keyAt(uint8(at))); n < least {
+				best, least = at, n
+			}
+		}
+		for j := range g.anchorsOfPiece() {
+			at := uint8(best + 2*j) //nolint:gosec // in a name
+			k := w.keyAt(at)
+			g.bitmap[k>>foldBits] |= 1 << (k & foldMask)
+			g.bitmap[k&(bitmapSize-1)] |= 1 << (k >> (3 * foldBits))
+			g.index.add(w, at)
+			w.anchors[w.anchorCount] = at
+			w.anchorCount++
+		}
+	}
+}
+
+// hit appends the hits of the candidate at index to hits, which have those of
+// the other queries from the n-th on.
+func (g *group) hit(d digest, index uint64, hits []Hit, n int) []Hit {
+	begin := len(hits)
+	hits = g.match(d, index, hits)
+	found := hits[begin:]
+	if len(found) == 0 {
+		return hits
+	}
+	slices.SortFunc(found, compareHits)
+	found = slices.Compact(found)
+	for i, h := range found {
+		found[i] = g.accept(h)
+	}
+	hits = hits[:begin+len(found)]
+	if begin > n {
+		slices.SortFunc(hits[n:], compareHits)
+	}
+	return hits
+}
+
+// accept counts a hit, which may be its query's last.
+func (g *group) accept(h Hit) Hit {
+	w := g.members[h.Query]
+	h = w.hit(h.Index, h.Distance)
+	g.ends = min(g.ends, w.end)
+	return h
+}
+
+// match appends the hits of the candidate at index to hits, in no order, some of
+// them several times.
+func (g *group) match(d digest, index uint64, hits []Hit) []Hit {
+	var t text
+	t.fill(d)
+	step := 2
+	if g.long {
+		step = 4
+	}
+	// The word of characters place + 1 to place + 3 tells about the anchors at
+	// place and at place + 1.
+	for place := 0; place < anchorPlaces; place += step {
+		word := g.bitmap[key(binary.LittleEndian.Uint32(t[place+1:]))&(bitmapSize-1)]
+		if word>>(t[place]&foldMask)&1 != 0 {
+			hits = g.look(&t, place, index, hits)
+		}
+		if word>>(t[place+anchorLen]&foldMask)&1 != 0 {
+			hits = g.look(&t, place+1, index, hits)
+		}
+	}
+	return hits
+}
+
+// look is match for the members that have the anchor that stands at the place.
+func (g *group) look(t *text, place int, index uint64, hits []Hit) []Hit {
+	k := t.keyAt(place)
+	return g.compare(g.index.first(k), k, t, place, index, hits)
+}
+
+// compare is look for the nodes from n on.
+func (g *group) compare(n *anchorNode, k uint32, t *text, place int, index uint64, hits []Hit) []Hit {
+	for ; n != nil; n = g.index.next(n) {
+		w := n.wanted
+		begin := place - int(n.at)
+		if n.key != k || begin < 0 || begin+w.n > search.HashedNameLen || index >= w.end {
+			continue
+		}
+		d := w.mismatches(t, begin)
+		if d > w.bound {
+			continue
+		}
+		if d > 0 {
+			d = w.nearest(t)
+		}
+		hits = append(hits, Hit{Query: w.query, Hit: search.Hit{Index: index, Distance: d}})
+	}
+	return hits
+}
+
+// retire ends the members that end at or below at.
+func (g *group) retire(at uint64) {
+	if at < g.ends {
+		return
+	}
+	g.live, g.ends = 0, math.MaxUint64
+	for _, w := range g.members {
+		if w == nil {
+			continue
+		}
+		if w.ended = w.end <= at; !w.ended {
+			g.live++
+			g.ends = min(g.ends, w.end)
+		}
+	}
+}
+
+// at returns the member at a place, nil if there is none.
+func (g *group) at(place int) *wanted {
+	if place < len(g.members) {
+		return g.members[place]
+	}
+	return nil
+}
+
+// lastEnd returns where the last of the members ends that have not ended.
+func (g *group) lastEnd() (end uint64) {
+	for _, w := range g.members {
+		if w != nil && !w.ended {
+			end = max(end, w.end)
+		}
+	}
+	return end
+}
+
+// anchorIndex finds the members that have an anchor, by its key.
+type anchorIndex struct {
+	heads []int32 // by a hash of the key: a node's number, -1 for none
+	nodes []anchorNode
+	free  int32 // the first of a chain of nodes
+	count int   // nodes in use
+	shift uint
+}
+
+type anchorNode struct {
+	key    uint32
+	next   int32
+	wanted *wanted
+	at     uint8 // in the name
+}
+
+// reset empties the index, and makes room for twice as many nodes.
+func (x *anchorIndex) reset(count int) {
+	bits := uint(8)
+	for 1<<bits < 4*count {
+		bits++
+	}
+	if len(x.heads) != 1<<bits {
+		x.heads = make([]int32, 1<<bits)
+	}
+	for i := range x.heads {
+		x.heads[i] = -1
+	}
+	x.nodes = x.nodes[:0]
+	x.free, x.count, x.shift = -1, 0, 32-bits
+}
+
+// full reports whether it should be made larger.
+func (x *anchorIndex) full() bool { return 2*x.count > len(x.heads) }
+
+// hash is Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3,
+// section 6.4).
+func (x *anchorIndex) hash(key uint32) uint32 { return key * 0x9e3779b1 >> x.shift }
+
+func (x *anchorIndex) add(w *wanted, at uint8) {
+	i := x.free
+	if i >= 0 {
+		x.free = x.nodes[i].next
+	} else {
+		i = int32(len(x.nodes)) //nolint:gosec // there are far fewer than 2^31
+		x.nodes = append(x.nodes, anchorNode{})
+	}
+	k := w.keyAt(at)
+	head := &x.heads[x.hash(k)]
+	x.nodes[i] = anchorNode{key: k, next: *head, wanted: w, at: at}
+	*head = i
+	x.count++
+}
+
+func (x *anchorIndex) remove(w *wanted, at uint8) {
+	for p := &x.heads[x.hash(w.keyAt(at))]; *p >= 0; p = &x.nodes[*p].next {
+		i := *p
+		if n := &x.nodes[i]; n.wanted == w && n.at == at {
+			*p, n.next, x.free = n.next, x.free, i
+			n.wanted = nil
+			x.count--
+			return
+		}
+	}
+}
+
+// first returns the first node that may have the key, nil for none.
+func (x *anchorIndex) first(key uint32) *anchorNode { return x.node(x.heads[x.hash(key)]) }
+
+func (x *anchorIndex) next(n *anchorNode) *anchorNode { return x.node(n.next) }
+
+func (x *anchorIndex) node(i int32) *anchorNode {
+	if i < 0 {
+		return nil
+	}
+	return &x.nodes[i]
+}
+
+// chain returns how many nodes there are where those with the key are.
+func (x *anchorIndex) chain(key uint32) int {
+	count := 0
+	for n := x.first(key); n != nil; n = x.next(n) {
+		count++
+	}
+	return count
+}
