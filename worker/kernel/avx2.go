@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -29,11 +28,20 @@ const (
 	// avx2Least is how many candidates take the generic kernel as long as a
 	// pair of rows takes this one.
 	avx2Least = 4
+	// avx2Group is how many queries it takes to look for them together, which is
+	// done as the generic kernel does it.
+	avx2Group = 100
 )
 
 // Scan implements [Kernel].
-func (AVX2) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
-	s := newAVX2Scan(queries)
+func (k AVX2) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	return k.scanPass(newPass(queries, k.least()), len(queries), lo, hi, stop, report)
+}
+
+func (AVX2) least() int { return avx2Group }
+
+func (AVX2) scanPass(p pass, places int, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	s := newAVX2Scan(p, places)
 	return s.scan(lo, hi, stop, report, s.stretch)
 }
 
@@ -53,23 +61,24 @@ type avx2Scan struct {
 	counted  []*[avx2Stretch][avx2Lanes]uint32
 }
 
-func newAVX2Scan(queries []Query) *avx2Scan {
-	n := len(queries)
+func newAVX2Scan(p pass, places int) *avx2Scan {
+	n := len(p.live)
 	s := &avx2Scan{
-		pass:     newPass(queries, math.MaxInt),
-		filters:  make([]avx2Filter, n),
+		pass:     p,
+		filters:  make([]avx2Filter, places),
 		flags:    make([]*[avx2Stretch]uint8, 0, n),
 		filtered: make([]*[avx2Stretch]uint8, 0, n),
 		counted:  make([]*[avx2Stretch][avx2Lanes]uint32, 0, n),
 	}
 	total := 0
-	for _, q := range queries {
-		total += avx2PieceCount(q.Query)
+	for i := range p.live {
+		total += avx2PieceCount(p.live[i].wants)
 	}
 	pieces := make([]avx2Piece, total)
-	for i, q := range queries {
-		k := avx2PieceCount(q.Query)
-		s.filters[i].set(q.Query, pieces[:k:k], n)
+	for i := range p.live {
+		q := p.live[i].wants
+		k := avx2PieceCount(q)
+		s.filters[p.live[i].query].set(q, pieces[:k:k], n)
 		pieces = pieces[k:]
 	}
 	return s
@@ -95,7 +104,7 @@ func (s *avx2Scan) stretch(at, end uint64) uint64 {
 	row := int(place/avx2Lanes) &^ 1 // of the pair that at is in
 	first := start + block*avx2Block + uint64(row)*avx2Lanes
 	const pair = 2 * avx2Lanes
-	pairs := min(avx2Stretch/2, (avx2Rows-row)/2, max(1, avx2Work/pair/len(s.live)), int((end-first-1)/pair)+1)
+	pairs := min(avx2Stretch/2, (avx2Rows-row)/2, max(1, avx2Work/pair/max(1, len(s.live))), int((end-first-1)/pair)+1)
 	s.hash(row, pairs, &s.digests)
 	return s.match(at, first+min(end-first, uint64(pairs)*pair), first, 2*pairs)
 }
@@ -134,6 +143,10 @@ func (s *avx2Scan) match(at, end, first uint64, rows int) uint64 {
 			binary.NativeEndian.PutUint64(b, binary.NativeEndian.Uint64(b)|binary.NativeEndian.Uint64(f[r:]))
 		}
 	}
+	if s.many != nil {
+		s.matchAll(at, end, first, &some)
+		rows = 0
+	}
 	for r := range rows {
 		for lanes := some[r]; lanes != 0; lanes &= lanes - 1 {
 			lane := bits.TrailingZeros8(lanes)
@@ -146,7 +159,22 @@ func (s *avx2Scan) match(at, end, first uint64, rows int) uint64 {
 	for i := range s.live {
 		last = max(last, s.live[i].end)
 	}
+	if s.many != nil {
+		last = max(last, s.many.lastEnd())
+	}
 	return min(end, last)
+}
+
+// matchAll is the rest of match where some queries are looked for together.
+func (s *avx2Scan) matchAll(at, end, first uint64, flags *[avx2Stretch]uint8) {
+	for index := at; index < end; index++ {
+		row, lane := int(index-first)/avx2Lanes, int(index-first)%avx2Lanes //nolint:gosec // less than a stretch
+		before := len(s.hits)
+		if flags[row]>>lane&1 != 0 {
+			s.matchOne(index, row, lane)
+		}
+		s.hits = s.many.hit(avx2Digest(&s.digests[row], lane), index, s.hits, before)
+	}
 }
 
 // matchOne reports the hits of the candidate at index, which is flagged.

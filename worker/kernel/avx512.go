@@ -43,11 +43,17 @@ const avx512GroupLeast = 4
 const avx512Hits = 1 << 20
 
 // Scan implements [Kernel].
-func (AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+func (k AVX512) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	return k.scanPass(newPass(queries, k.least()), len(queries), lo, hi, stop, report)
+}
+
+func (AVX512) least() int { return avx512GroupLeast }
+
+func (AVX512) scanPass(from pass, places int, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
 	p := avx512Pass{
-		pass:      newPass(queries, avx512GroupLeast),
-		matchers:  make([]*avx512Matcher, len(queries)),
-		matcherOf: make([]*matcher, len(queries)),
+		pass:      from,
+		matchers:  make([]*avx512Matcher, places),
+		matcherOf: make([]*matcher, places),
 		stop:      stop,
 		report:    report,
 		at:        lo,

@@ -5,6 +5,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -14,9 +15,21 @@ const (
 	avx512GroupBatch = 16
 	avx512Texts      = 7  // vectors of a hashed name's classes
 	avx512Words      = 12 // words of the bitmap that a hashed name asks for
-	// avx512BucketsMost is how many anchors the buckets serve: for more, the
-	// bitmap is faster.
-	avx512BucketsMost = 128
+
+	// How many anchors the filters serve at most: for more, the next one is faster.
+	avx512BucketsMost = 96
+	avx512Bloom6Most  = 400
+	avx512Bloom12Most = 1600
+)
+
+// avx512GroupFilter is a way to flag the hashed names that may have an anchor.
+type avx512GroupFilter uint8
+
+const (
+	avx512ByBuckets avx512GroupFilter = iota
+	avx512ByBloom6
+	avx512ByBloom12
+	avx512ByBitmap
 )
 
 // avx512Group looks for a group's members in batches of digests. With a bitmap
@@ -24,17 +37,20 @@ const (
 // themselves, and the test of them. The second is done while the next batch is
 // hashed.
 type avx512Group struct {
-	texts  [avx512GroupBatch][avx512Texts][4 * avx512Lanes]uint8
-	words  [avx512GroupBatch * avx512Words][avx512Lanes]uint32
-	found  [avx512GroupBatch][avx512Texts - 1][4 * avx512Lanes]uint8
-	tables [9][64]uint8 // for avx512Buckets
-	flags  [avx512GroupBatch * avx512Lanes / 64]uint64
+	texts   [avx512GroupBatch][avx512Texts][4 * avx512Lanes]uint8
+	words   [avx512GroupBatch * avx512Words][avx512Lanes]uint32
+	found   [avx512GroupBatch][avx512Texts - 1][4 * avx512Lanes]uint8
+	tables  [9][64]uint8 // for avx512Buckets
+	pairs   [5][64]uint8 // for avx512Bloom6 and 12
+	bloom   [2 * 12][64]uint8
+	scratch [2 * (avx512Texts - 1)][4 * avx512Lanes]uint8
+	flags   [avx512GroupBatch * avx512Lanes / 64]uint64
 	// wordFlags has bit 16w+i for word w and lane i.
 	wordFlags [avx512GroupBatch][avx512Words * avx512Lanes / 64]uint64
 
 	group   *group
 	changes int // of the group, when tables were made
-	buckets bool
+	filter  avx512GroupFilter
 	perText int // words of the bitmap that a hashed name asks for
 
 	// The batch whose words are being fetched.
@@ -49,12 +65,21 @@ func (a *avx512Group) begin(g *group) {
 		return
 	}
 	a.group, a.changes = g, g.changes
-	a.buckets = !g.long && g.index.count <= avx512BucketsMost
+	switch n := g.index.count; {
+	case g.long || n > avx512Bloom12Most:
+		a.filter = avx512ByBitmap
+	case n > avx512Bloom6Most:
+		a.filter = avx512ByBloom12
+	case n > avx512BucketsMost:
+		a.filter = avx512ByBloom6
+	default:
+		a.filter = avx512ByBuckets
+	}
 	a.perText = avx512Words
 	if g.long {
 		a.perText = avx512Words / 2
 	}
-	if a.buckets {
+	if a.filter != avx512ByBitmap {
 		a.fill()
 	}
 }
@@ -63,9 +88,27 @@ func (a *avx512Group) begin(g *group) {
 // pairs of letters spread over all numbers.
 func pairNumber(first, second uint8) uint8 { return (first*37 ^ second*5) & 127 }
 
-// fill makes the tables of the buckets.
+// bloomCodes has random numbers for each folded character: what N and M are made
+// of, for the first and the second of two.
+var bloomCodes = newBloomCodes()
+
+func newBloomCodes() (codes [4][foldMask + 1]uint8) {
+	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // any numbers will do
+	for i := range codes {
+		for c := range codes[i] {
+			codes[i][c] = uint8(random.Uint32()) //nolint:gosec // its lower bits
+		}
+	}
+	for c := range codes[2] { // M is odd, so that N + iM goes through all numbers
+		codes[2][c] |= 1
+		codes[3][c] &^= 1
+	}
+	return codes
+}
+
+// fill makes the tables of the filters in registers.
 func (a *avx512Group) fill() {
-	a.tables = [9][64]uint8{}
+	a.tables, a.pairs, a.bloom = [9][64]uint8{}, [5][64]uint8{}, [2 * 12][64]uint8{}
 	// The first characters with the most anchors go each into the emptiest
 	// bucket.
 	var anchors [foldMask + 1]int
@@ -100,7 +143,11 @@ func (a *avx512Group) fill() {
 		}
 		a.tables[1][code] = pairNumber(c, 0)
 		a.tables[2][code] = pairNumber(0, c)
+		for i := range bloomCodes {
+			a.pairs[1+i][code] = bloomCodes[i][c]
+		}
 	}
+	a.pairs[0] = a.tables[0]
 	for _, w := range a.group.members {
 		if w == nil {
 			continue
@@ -110,20 +157,42 @@ func (a *avx512Group) fill() {
 				n := pairNumber(w.name[at+i]&foldMask, w.name[at+i+1]&foldMask)
 				a.tables[3+2*i+n/64][n%64] |= bucket[w.name[at]&foldMask]
 			}
+			a.add(w.name[at:at+anchorLen], bucket[w.name[at]&foldMask])
 		}
 	}
 }
 
-// hash hashes the batch of a step that begins with a vector, and looks through
+// add puts an anchor into the tables of the Bloom filter.
+func (a *avx512Group) add(anchor []uint8, bucket uint8) {
+	pair := func(codes, at int) uint8 {
+		return bloomCodes[codes][anchor[at]&foldMask] ^ bloomCodes[codes+1][anchor[at+1]&foldMask]
+	}
+	x, y := pair(0, 0), pair(0, 2)
+	for t := 0; t < len(a.bloom); t += 4 {
+		x += pair(2, 2)
+		y += pair(2, 0)
+		a.bloom[t+int(x&127)/64][x%64] |= bucket
+		a.bloom[t+2+int(y&127)/64][y%64] |= bucket
+	}
+}
+
+// hashGroup hashes the batch of a step that begins with a vector, and looks through
 // it or, with a bitmap, through the one before. at is the index of its first
 // candidate.
 func (p *avx512Pass) hashGroup(vector int, at uint64) {
 	h, a := p.vectors, p.group
 	digests := &h.digests[0]
-	if a.buckets {
+	if a.filter != avx512ByBitmap {
 		h.hash(vector, avx512GroupBatch)
-		avx512Buckets(&codeClass, &a.tables, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
-		p.lookBuckets(at)
+		switch a.filter {
+		case avx512ByBuckets:
+			avx512Buckets(&codeClass, &a.tables, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+		case avx512ByBloom6:
+			avx512Bloom6(&codeClass, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+		default:
+			avx512Bloom12(&codeClass, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+		}
+		p.lookFound(at)
 		return
 	}
 	if !a.pending {
@@ -150,8 +219,8 @@ func (p *avx512Pass) endGroup() {
 	}
 }
 
-// lookBuckets looks at the places that the buckets have flagged.
-func (p *avx512Pass) lookBuckets(at uint64) {
+// lookFound looks at the places that a filter in registers has flagged.
+func (p *avx512Pass) lookFound(at uint64) {
 	a := p.group
 	for i, flags := range a.flags {
 		for ; flags != 0; flags &= flags - 1 {

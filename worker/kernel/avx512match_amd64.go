@@ -90,3 +90,17 @@ func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count
 //
 //go:noescape
 func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+
+// avx512Bloom6 is avx512Buckets with 6 tables of two halves. pairs are for the first character, and for the two characters
+// of N and of M. scratch is room for what changes the numbers.
+// It sets bit i of a vector's flags for lane i. count is not 0.
+//
+//go:noescape
+func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+
+// avx512Bloom12 is avx512Buckets with 12 tables of two halves. pairs are for the first character, and for the two characters
+// of N and of M. scratch is room for what changes the numbers.
+// It sets bit i of a vector's flags for lane i. count is not 0.
+//
+//go:noescape
+func avx512Bloom12(textCodes *[64]byte, pairs *[5][64]byte, tables *[24][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)

@@ -2306,3 +2306,629 @@ vectors:
 	JNZ            vectors
 	VZEROUPPER
 	RET
+
+// func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Bloom6(SB), NOSPLIT, $0-72
+	MOVQ textCodes+0(FP), AX
+	MOVQ pairs+8(FP), CX
+	MOVQ tables+16(FP), DX
+	MOVQ scratch+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ texts+40(FP), DI
+	MOVQ found+48(FP), R8
+	MOVQ flags+56(FP), R9
+	MOVQ count+64(FP), R10
+
+vectors:
+	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
+	VMOVDQU32      avx512CodesLow<>+0(SB), Z1
+	VMOVDQU32      (SI), Z2
+	VMOVDQU32      64(SI), Z3
+	VMOVDQU32      128(SI), Z4
+	VMOVDQU32      192(SI), Z5
+	VMOVDQU32      256(SI), Z6
+	VPSLLD         $0x10, Z6, Z7
+	VPMULTISHIFTQB Z2, Z0, Z8
+	VPSHLDD        $0x18, Z3, Z2, Z2
+	VPMULTISHIFTQB Z2, Z0, Z2
+	VPSHLDD        $0x10, Z4, Z3, Z3
+	VPMULTISHIFTQB Z3, Z0, Z3
+	VPMULTISHIFTQB Z4, Z1, Z1
+	VPMULTISHIFTQB Z5, Z0, Z4
+	VPSHLDD        $0x18, Z6, Z5, Z5
+	VPMULTISHIFTQB Z5, Z0, Z5
+	VPMULTISHIFTQB Z7, Z0, Z0
+	VMOVDQU32      (AX), Z6
+	VPERMB         Z6, Z8, Z7
+	VMOVDQU32      Z7, (DI)
+	VPERMB         Z6, Z2, Z7
+	VMOVDQU32      Z7, 64(DI)
+	VPERMB         Z6, Z3, Z7
+	VMOVDQU32      Z7, 128(DI)
+	VPERMB         Z6, Z1, Z7
+	VMOVDQU32      Z7, 192(DI)
+	VPERMB         Z6, Z4, Z7
+	VMOVDQU32      Z7, 256(DI)
+	VPERMB         Z6, Z5, Z7
+	VMOVDQU32      Z7, 320(DI)
+	VPERMB         Z6, Z0, Z6
+	VMOVDQU32      Z6, 384(DI)
+	VMOVDQU32      64(CX), Z6
+	VMOVDQU32      128(CX), Z7
+	VPERMB         Z7, Z8, Z9
+	VPERMB         Z7, Z2, Z10
+	VPERMB         Z7, Z3, Z11
+	VPERMB         Z7, Z1, Z12
+	VPERMB         Z7, Z4, Z13
+	VPERMB         Z7, Z5, Z14
+	VPERMB         Z7, Z0, Z7
+	VPSHRDD        $0x08, Z10, Z9, Z9
+	VPERMB         Z6, Z8, Z15
+	VPXORD         Z15, Z9, Z9
+	VPSHRDD        $0x08, Z11, Z10, Z10
+	VPERMB         Z6, Z2, Z15
+	VPXORD         Z15, Z10, Z10
+	VPSHRDD        $0x08, Z12, Z11, Z11
+	VPERMB         Z6, Z3, Z15
+	VPXORD         Z15, Z11, Z11
+	VPSHRDD        $0x08, Z13, Z12, Z12
+	VPERMB         Z6, Z1, Z15
+	VPXORD         Z15, Z12, Z12
+	VPSHRDD        $0x08, Z14, Z13, Z13
+	VPERMB         Z6, Z4, Z15
+	VPXORD         Z15, Z13, Z13
+	VPSHRDD        $0x08, Z7, Z14, Z14
+	VPERMB         Z6, Z5, Z15
+	VPXORD         Z15, Z14, Z14
+	VPSRLD         $0x08, Z7, Z7
+	VPERMB         Z6, Z0, Z6
+	VPXORD         Z6, Z7, Z7
+	VPSHRDD        $0x10, Z10, Z9, Z6
+	VPSHRDD        $0x10, Z11, Z10, Z15
+	VPSHRDD        $0x10, Z12, Z11, Z16
+	VPSHRDD        $0x10, Z13, Z12, Z17
+	VPSHRDD        $0x10, Z14, Z13, Z18
+	VPSHRDD        $0x10, Z7, Z14, Z7
+	VMOVDQU32      192(CX), Z19
+	VMOVDQU32      256(CX), Z20
+	VPERMB         Z20, Z8, Z21
+	VPERMB         Z20, Z2, Z22
+	VPERMB         Z20, Z3, Z23
+	VPERMB         Z20, Z1, Z24
+	VPERMB         Z20, Z4, Z25
+	VPERMB         Z20, Z5, Z26
+	VPERMB         Z20, Z0, Z20
+	VPSHRDD        $0x08, Z22, Z21, Z21
+	VPERMB         Z19, Z8, Z27
+	VPXORD         Z27, Z21, Z21
+	VPSHRDD        $0x08, Z23, Z22, Z22
+	VPERMB         Z19, Z2, Z27
+	VPXORD         Z27, Z22, Z22
+	VPSHRDD        $0x08, Z24, Z23, Z23
+	VPERMB         Z19, Z3, Z27
+	VPXORD         Z27, Z23, Z23
+	VPSHRDD        $0x08, Z25, Z24, Z24
+	VPERMB         Z19, Z1, Z27
+	VPXORD         Z27, Z24, Z24
+	VPSHRDD        $0x08, Z26, Z25, Z25
+	VPERMB         Z19, Z4, Z27
+	VPXORD         Z27, Z25, Z25
+	VPSHRDD        $0x08, Z20, Z26, Z26
+	VPERMB         Z19, Z5, Z27
+	VPXORD         Z27, Z26, Z26
+	VPSRLD         $0x08, Z20, Z20
+	VPERMB         Z19, Z0, Z0
+	VPXORD         Z0, Z20, Z20
+	VPSHRDD        $0x10, Z22, Z21, Z0
+	VMOVDQU32      Z0, (BX)
+	VPADDB         Z0, Z9, Z9
+	VMOVDQU32      Z21, 384(BX)
+	VPADDB         Z21, Z6, Z6
+	VPSHRDD        $0x10, Z23, Z22, Z0
+	VMOVDQU32      Z0, 64(BX)
+	VPADDB         Z0, Z10, Z10
+	VMOVDQU32      Z22, 448(BX)
+	VPADDB         Z22, Z15, Z15
+	VPSHRDD        $0x10, Z24, Z23, Z0
+	VMOVDQU32      Z0, 128(BX)
+	VPADDB         Z0, Z11, Z11
+	VMOVDQU32      Z23, 512(BX)
+	VPADDB         Z23, Z16, Z16
+	VPSHRDD        $0x10, Z25, Z24, Z0
+	VMOVDQU32      Z0, 192(BX)
+	VPADDB         Z0, Z12, Z12
+	VMOVDQU32      Z24, 576(BX)
+	VPADDB         Z24, Z17, Z17
+	VPSHRDD        $0x10, Z26, Z25, Z0
+	VMOVDQU32      Z0, 256(BX)
+	VPADDB         Z0, Z13, Z13
+	VMOVDQU32      Z25, 640(BX)
+	VPADDB         Z25, Z18, Z18
+	VPSHRDD        $0x10, Z20, Z26, Z0
+	VMOVDQU32      Z0, 320(BX)
+	VPADDB         Z0, Z14, Z14
+	VMOVDQU32      Z26, 704(BX)
+	VPADDB         Z26, Z7, Z7
+	VMOVDQU32      (CX), Z0
+	VPERMB         Z0, Z8, Z8
+	VPERMB         Z0, Z2, Z2
+	VPERMB         Z0, Z3, Z3
+	VPERMB         Z0, Z1, Z1
+	VPERMB         Z0, Z4, Z4
+	VPERMB         Z0, Z5, Z0
+	VMOVDQU32      (DX), Z5
+	VMOVDQU32      64(DX), Z19
+	VMOVDQU32      128(DX), Z20
+	VMOVDQU32      192(DX), Z21
+	VPADDB         (BX), Z9, Z22
+	VPADDB         384(BX), Z6, Z23
+	VPERMI2B       Z19, Z5, Z9
+	VPERMI2B       Z21, Z20, Z6
+	VPTERNLOGD     $0x80, Z6, Z9, Z8
+	VPADDB         64(BX), Z10, Z6
+	VPADDB         448(BX), Z15, Z9
+	VPERMI2B       Z19, Z5, Z10
+	VPERMI2B       Z21, Z20, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z2
+	VPADDB         128(BX), Z11, Z10
+	VPADDB         512(BX), Z16, Z15
+	VPERMI2B       Z19, Z5, Z11
+	VPERMI2B       Z21, Z20, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z3
+	VPADDB         192(BX), Z12, Z11
+	VPADDB         576(BX), Z17, Z16
+	VPERMI2B       Z19, Z5, Z12
+	VPERMI2B       Z21, Z20, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z1
+	VPADDB         256(BX), Z13, Z12
+	VPADDB         640(BX), Z18, Z17
+	VPERMI2B       Z19, Z5, Z13
+	VPERMI2B       Z21, Z20, Z18
+	VPTERNLOGD     $0x80, Z18, Z13, Z4
+	VPADDB         320(BX), Z14, Z13
+	VPADDB         704(BX), Z7, Z18
+	VPERMI2B       Z19, Z5, Z14
+	VPERMI2B       Z21, Z20, Z7
+	VPTERNLOGD     $0x80, Z7, Z14, Z0
+	VMOVDQU32      256(DX), Z5
+	VMOVDQU32      320(DX), Z7
+	VMOVDQU32      384(DX), Z14
+	VMOVDQU32      448(DX), Z19
+	VPADDB         (BX), Z22, Z20
+	VPADDB         384(BX), Z23, Z21
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z19, Z14, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z8
+	VPADDB         64(BX), Z6, Z22
+	VPADDB         448(BX), Z9, Z23
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z19, Z14, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z2
+	VPADDB         128(BX), Z10, Z6
+	VPADDB         512(BX), Z15, Z9
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z19, Z14, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z3
+	VPADDB         192(BX), Z11, Z10
+	VPADDB         576(BX), Z16, Z15
+	VPERMI2B       Z7, Z5, Z11
+	VPERMI2B       Z19, Z14, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z1
+	VPADDB         256(BX), Z12, Z11
+	VPADDB         640(BX), Z17, Z16
+	VPERMI2B       Z7, Z5, Z12
+	VPERMI2B       Z19, Z14, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z4
+	VPADDB         320(BX), Z13, Z12
+	VPADDB         704(BX), Z18, Z17
+	VPERMI2B       Z7, Z5, Z13
+	VPERMI2B       Z19, Z14, Z18
+	VPTERNLOGD     $0x80, Z18, Z13, Z0
+	VMOVDQU32      512(DX), Z5
+	VMOVDQU32      576(DX), Z7
+	VMOVDQU32      640(DX), Z13
+	VMOVDQU32      704(DX), Z14
+	VPERMI2B       Z7, Z5, Z20
+	VPERMI2B       Z14, Z13, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z8
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z14, Z13, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z2
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z14, Z13, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z3
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z14, Z13, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z1
+	VPERMI2B       Z7, Z5, Z11
+	VPERMI2B       Z14, Z13, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z4
+	VPERMI2B       Z7, Z5, Z12
+	VPERMI2B       Z14, Z13, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z0
+	VMOVDQU32      Z8, (R8)
+	VMOVDQU32      Z2, 64(R8)
+	VPORD          Z2, Z8, Z8
+	VMOVDQU32      Z3, 128(R8)
+	VPORD          Z3, Z8, Z8
+	VMOVDQU32      Z1, 192(R8)
+	VPORD          Z1, Z8, Z8
+	VMOVDQU32      Z4, 256(R8)
+	VPORD          Z4, Z8, Z8
+	VMOVDQU32      Z0, 320(R8)
+	VPORD          Z0, Z8, Z8
+	VPTESTMD       Z8, Z8, K1
+	KMOVW          K1, (R9)
+	ADDQ           $+448, DI
+	ADDQ           $+384, R8
+	ADDQ           $+320, SI
+	ADDQ           $+2, R9
+	SUBQ           $+1, R10
+	JNZ            vectors
+	VZEROUPPER
+	RET
+
+// func avx512Bloom12(textCodes *[64]byte, pairs *[5][64]byte, tables *[24][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Bloom12(SB), NOSPLIT, $0-72
+	MOVQ textCodes+0(FP), AX
+	MOVQ pairs+8(FP), CX
+	MOVQ tables+16(FP), DX
+	MOVQ scratch+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ texts+40(FP), DI
+	MOVQ found+48(FP), R8
+	MOVQ flags+56(FP), R9
+	MOVQ count+64(FP), R10
+
+vectors:
+	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
+	VMOVDQU32      avx512CodesLow<>+0(SB), Z1
+	VMOVDQU32      (SI), Z2
+	VMOVDQU32      64(SI), Z3
+	VMOVDQU32      128(SI), Z4
+	VMOVDQU32      192(SI), Z5
+	VMOVDQU32      256(SI), Z6
+	VPSLLD         $0x10, Z6, Z7
+	VPMULTISHIFTQB Z2, Z0, Z8
+	VPSHLDD        $0x18, Z3, Z2, Z2
+	VPMULTISHIFTQB Z2, Z0, Z2
+	VPSHLDD        $0x10, Z4, Z3, Z3
+	VPMULTISHIFTQB Z3, Z0, Z3
+	VPMULTISHIFTQB Z4, Z1, Z1
+	VPMULTISHIFTQB Z5, Z0, Z4
+	VPSHLDD        $0x18, Z6, Z5, Z5
+	VPMULTISHIFTQB Z5, Z0, Z5
+	VPMULTISHIFTQB Z7, Z0, Z0
+	VMOVDQU32      (AX), Z6
+	VPERMB         Z6, Z8, Z7
+	VMOVDQU32      Z7, (DI)
+	VPERMB         Z6, Z2, Z7
+	VMOVDQU32      Z7, 64(DI)
+	VPERMB         Z6, Z3, Z7
+	VMOVDQU32      Z7, 128(DI)
+	VPERMB         Z6, Z1, Z7
+	VMOVDQU32      Z7, 192(DI)
+	VPERMB         Z6, Z4, Z7
+	VMOVDQU32      Z7, 256(DI)
+	VPERMB         Z6, Z5, Z7
+	VMOVDQU32      Z7, 320(DI)
+	VPERMB         Z6, Z0, Z6
+	VMOVDQU32      Z6, 384(DI)
+	VMOVDQU32      64(CX), Z6
+	VMOVDQU32      128(CX), Z7
+	VPERMB         Z7, Z8, Z9
+	VPERMB         Z7, Z2, Z10
+	VPERMB         Z7, Z3, Z11
+	VPERMB         Z7, Z1, Z12
+	VPERMB         Z7, Z4, Z13
+	VPERMB         Z7, Z5, Z14
+	VPERMB         Z7, Z0, Z7
+	VPSHRDD        $0x08, Z10, Z9, Z9
+	VPERMB         Z6, Z8, Z15
+	VPXORD         Z15, Z9, Z9
+	VPSHRDD        $0x08, Z11, Z10, Z10
+	VPERMB         Z6, Z2, Z15
+	VPXORD         Z15, Z10, Z10
+	VPSHRDD        $0x08, Z12, Z11, Z11
+	VPERMB         Z6, Z3, Z15
+	VPXORD         Z15, Z11, Z11
+	VPSHRDD        $0x08, Z13, Z12, Z12
+	VPERMB         Z6, Z1, Z15
+	VPXORD         Z15, Z12, Z12
+	VPSHRDD        $0x08, Z14, Z13, Z13
+	VPERMB         Z6, Z4, Z15
+	VPXORD         Z15, Z13, Z13
+	VPSHRDD        $0x08, Z7, Z14, Z14
+	VPERMB         Z6, Z5, Z15
+	VPXORD         Z15, Z14, Z14
+	VPSRLD         $0x08, Z7, Z7
+	VPERMB         Z6, Z0, Z6
+	VPXORD         Z6, Z7, Z7
+	VPSHRDD        $0x10, Z10, Z9, Z6
+	VPSHRDD        $0x10, Z11, Z10, Z15
+	VPSHRDD        $0x10, Z12, Z11, Z16
+	VPSHRDD        $0x10, Z13, Z12, Z17
+	VPSHRDD        $0x10, Z14, Z13, Z18
+	VPSHRDD        $0x10, Z7, Z14, Z7
+	VMOVDQU32      192(CX), Z19
+	VMOVDQU32      256(CX), Z20
+	VPERMB         Z20, Z8, Z21
+	VPERMB         Z20, Z2, Z22
+	VPERMB         Z20, Z3, Z23
+	VPERMB         Z20, Z1, Z24
+	VPERMB         Z20, Z4, Z25
+	VPERMB         Z20, Z5, Z26
+	VPERMB         Z20, Z0, Z20
+	VPSHRDD        $0x08, Z22, Z21, Z21
+	VPERMB         Z19, Z8, Z27
+	VPXORD         Z27, Z21, Z21
+	VPSHRDD        $0x08, Z23, Z22, Z22
+	VPERMB         Z19, Z2, Z27
+	VPXORD         Z27, Z22, Z22
+	VPSHRDD        $0x08, Z24, Z23, Z23
+	VPERMB         Z19, Z3, Z27
+	VPXORD         Z27, Z23, Z23
+	VPSHRDD        $0x08, Z25, Z24, Z24
+	VPERMB         Z19, Z1, Z27
+	VPXORD         Z27, Z24, Z24
+	VPSHRDD        $0x08, Z26, Z25, Z25
+	VPERMB         Z19, Z4, Z27
+	VPXORD         Z27, Z25, Z25
+	VPSHRDD        $0x08, Z20, Z26, Z26
+	VPERMB         Z19, Z5, Z27
+	VPXORD         Z27, Z26, Z26
+	VPSRLD         $0x08, Z20, Z20
+	VPERMB         Z19, Z0, Z0
+	VPXORD         Z0, Z20, Z20
+	VPSHRDD        $0x10, Z22, Z21, Z0
+	VMOVDQU32      Z0, (BX)
+	VPADDB         Z0, Z9, Z9
+	VMOVDQU32      Z21, 384(BX)
+	VPADDB         Z21, Z6, Z6
+	VPSHRDD        $0x10, Z23, Z22, Z0
+	VMOVDQU32      Z0, 64(BX)
+	VPADDB         Z0, Z10, Z10
+	VMOVDQU32      Z22, 448(BX)
+	VPADDB         Z22, Z15, Z15
+	VPSHRDD        $0x10, Z24, Z23, Z0
+	VMOVDQU32      Z0, 128(BX)
+	VPADDB         Z0, Z11, Z11
+	VMOVDQU32      Z23, 512(BX)
+	VPADDB         Z23, Z16, Z16
+	VPSHRDD        $0x10, Z25, Z24, Z0
+	VMOVDQU32      Z0, 192(BX)
+	VPADDB         Z0, Z12, Z12
+	VMOVDQU32      Z24, 576(BX)
+	VPADDB         Z24, Z17, Z17
+	VPSHRDD        $0x10, Z26, Z25, Z0
+	VMOVDQU32      Z0, 256(BX)
+	VPADDB         Z0, Z13, Z13
+	VMOVDQU32      Z25, 640(BX)
+	VPADDB         Z25, Z18, Z18
+	VPSHRDD        $0x10, Z20, Z26, Z0
+	VMOVDQU32      Z0, 320(BX)
+	VPADDB         Z0, Z14, Z14
+	VMOVDQU32      Z26, 704(BX)
+	VPADDB         Z26, Z7, Z7
+	VMOVDQU32      (CX), Z0
+	VPERMB         Z0, Z8, Z8
+	VPERMB         Z0, Z2, Z2
+	VPERMB         Z0, Z3, Z3
+	VPERMB         Z0, Z1, Z1
+	VPERMB         Z0, Z4, Z4
+	VPERMB         Z0, Z5, Z0
+	VMOVDQU32      (DX), Z5
+	VMOVDQU32      64(DX), Z19
+	VMOVDQU32      128(DX), Z20
+	VMOVDQU32      192(DX), Z21
+	VPADDB         (BX), Z9, Z22
+	VPADDB         384(BX), Z6, Z23
+	VPERMI2B       Z19, Z5, Z9
+	VPERMI2B       Z21, Z20, Z6
+	VPTERNLOGD     $0x80, Z6, Z9, Z8
+	VPADDB         64(BX), Z10, Z6
+	VPADDB         448(BX), Z15, Z9
+	VPERMI2B       Z19, Z5, Z10
+	VPERMI2B       Z21, Z20, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z2
+	VPADDB         128(BX), Z11, Z10
+	VPADDB         512(BX), Z16, Z15
+	VPERMI2B       Z19, Z5, Z11
+	VPERMI2B       Z21, Z20, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z3
+	VPADDB         192(BX), Z12, Z11
+	VPADDB         576(BX), Z17, Z16
+	VPERMI2B       Z19, Z5, Z12
+	VPERMI2B       Z21, Z20, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z1
+	VPADDB         256(BX), Z13, Z12
+	VPADDB         640(BX), Z18, Z17
+	VPERMI2B       Z19, Z5, Z13
+	VPERMI2B       Z21, Z20, Z18
+	VPTERNLOGD     $0x80, Z18, Z13, Z4
+	VPADDB         320(BX), Z14, Z13
+	VPADDB         704(BX), Z7, Z18
+	VPERMI2B       Z19, Z5, Z14
+	VPERMI2B       Z21, Z20, Z7
+	VPTERNLOGD     $0x80, Z7, Z14, Z0
+	VMOVDQU32      256(DX), Z5
+	VMOVDQU32      320(DX), Z7
+	VMOVDQU32      384(DX), Z14
+	VMOVDQU32      448(DX), Z19
+	VPADDB         (BX), Z22, Z20
+	VPADDB         384(BX), Z23, Z21
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z19, Z14, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z8
+	VPADDB         64(BX), Z6, Z22
+	VPADDB         448(BX), Z9, Z23
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z19, Z14, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z2
+	VPADDB         128(BX), Z10, Z6
+	VPADDB         512(BX), Z15, Z9
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z19, Z14, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z3
+	VPADDB         192(BX), Z11, Z10
+	VPADDB         576(BX), Z16, Z15
+	VPERMI2B       Z7, Z5, Z11
+	VPERMI2B       Z19, Z14, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z1
+	VPADDB         256(BX), Z12, Z11
+	VPADDB         640(BX), Z17, Z16
+	VPERMI2B       Z7, Z5, Z12
+	VPERMI2B       Z19, Z14, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z4
+	VPADDB         320(BX), Z13, Z12
+	VPADDB         704(BX), Z18, Z17
+	VPERMI2B       Z7, Z5, Z13
+	VPERMI2B       Z19, Z14, Z18
+	VPTERNLOGD     $0x80, Z18, Z13, Z0
+	VMOVDQU32      512(DX), Z5
+	VMOVDQU32      576(DX), Z7
+	VMOVDQU32      640(DX), Z13
+	VMOVDQU32      704(DX), Z14
+	VPADDB         (BX), Z20, Z18
+	VPADDB         384(BX), Z21, Z19
+	VPERMI2B       Z7, Z5, Z20
+	VPERMI2B       Z14, Z13, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z8
+	VPADDB         64(BX), Z22, Z20
+	VPADDB         448(BX), Z23, Z21
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z14, Z13, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z2
+	VPADDB         128(BX), Z6, Z22
+	VPADDB         512(BX), Z9, Z23
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z14, Z13, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z3
+	VPADDB         192(BX), Z10, Z6
+	VPADDB         576(BX), Z15, Z9
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z14, Z13, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z1
+	VPADDB         256(BX), Z11, Z10
+	VPADDB         640(BX), Z16, Z15
+	VPERMI2B       Z7, Z5, Z11
+	VPERMI2B       Z14, Z13, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z4
+	VPADDB         320(BX), Z12, Z11
+	VPADDB         704(BX), Z17, Z16
+	VPERMI2B       Z7, Z5, Z12
+	VPERMI2B       Z14, Z13, Z17
+	VPTERNLOGD     $0x80, Z17, Z12, Z0
+	VMOVDQU32      768(DX), Z5
+	VMOVDQU32      832(DX), Z7
+	VMOVDQU32      896(DX), Z12
+	VMOVDQU32      960(DX), Z13
+	VPADDB         (BX), Z18, Z14
+	VPADDB         384(BX), Z19, Z17
+	VPERMI2B       Z7, Z5, Z18
+	VPERMI2B       Z13, Z12, Z19
+	VPTERNLOGD     $0x80, Z19, Z18, Z8
+	VPADDB         64(BX), Z20, Z18
+	VPADDB         448(BX), Z21, Z19
+	VPERMI2B       Z7, Z5, Z20
+	VPERMI2B       Z13, Z12, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z2
+	VPADDB         128(BX), Z22, Z20
+	VPADDB         512(BX), Z23, Z21
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z13, Z12, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z3
+	VPADDB         192(BX), Z6, Z22
+	VPADDB         576(BX), Z9, Z23
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z13, Z12, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z1
+	VPADDB         256(BX), Z10, Z6
+	VPADDB         640(BX), Z15, Z9
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z13, Z12, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z4
+	VPADDB         320(BX), Z11, Z10
+	VPADDB         704(BX), Z16, Z15
+	VPERMI2B       Z7, Z5, Z11
+	VPERMI2B       Z13, Z12, Z16
+	VPTERNLOGD     $0x80, Z16, Z11, Z0
+	VMOVDQU32      1024(DX), Z5
+	VMOVDQU32      1088(DX), Z7
+	VMOVDQU32      1152(DX), Z11
+	VMOVDQU32      1216(DX), Z12
+	VPADDB         (BX), Z14, Z13
+	VPADDB         384(BX), Z17, Z16
+	VPERMI2B       Z7, Z5, Z14
+	VPERMI2B       Z12, Z11, Z17
+	VPTERNLOGD     $0x80, Z17, Z14, Z8
+	VPADDB         64(BX), Z18, Z14
+	VPADDB         448(BX), Z19, Z17
+	VPERMI2B       Z7, Z5, Z18
+	VPERMI2B       Z12, Z11, Z19
+	VPTERNLOGD     $0x80, Z19, Z18, Z2
+	VPADDB         128(BX), Z20, Z18
+	VPADDB         512(BX), Z21, Z19
+	VPERMI2B       Z7, Z5, Z20
+	VPERMI2B       Z12, Z11, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z3
+	VPADDB         192(BX), Z22, Z20
+	VPADDB         576(BX), Z23, Z21
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z12, Z11, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z1
+	VPADDB         256(BX), Z6, Z22
+	VPADDB         640(BX), Z9, Z23
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z12, Z11, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z4
+	VPADDB         320(BX), Z10, Z6
+	VPADDB         704(BX), Z15, Z9
+	VPERMI2B       Z7, Z5, Z10
+	VPERMI2B       Z12, Z11, Z15
+	VPTERNLOGD     $0x80, Z15, Z10, Z0
+	VMOVDQU32      1280(DX), Z5
+	VMOVDQU32      1344(DX), Z7
+	VMOVDQU32      1408(DX), Z10
+	VMOVDQU32      1472(DX), Z11
+	VPERMI2B       Z7, Z5, Z13
+	VPERMI2B       Z11, Z10, Z16
+	VPTERNLOGD     $0x80, Z16, Z13, Z8
+	VPERMI2B       Z7, Z5, Z14
+	VPERMI2B       Z11, Z10, Z17
+	VPTERNLOGD     $0x80, Z17, Z14, Z2
+	VPERMI2B       Z7, Z5, Z18
+	VPERMI2B       Z11, Z10, Z19
+	VPTERNLOGD     $0x80, Z19, Z18, Z3
+	VPERMI2B       Z7, Z5, Z20
+	VPERMI2B       Z11, Z10, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z1
+	VPERMI2B       Z7, Z5, Z22
+	VPERMI2B       Z11, Z10, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z4
+	VPERMI2B       Z7, Z5, Z6
+	VPERMI2B       Z11, Z10, Z9
+	VPTERNLOGD     $0x80, Z9, Z6, Z0
+	VMOVDQU32      Z8, (R8)
+	VMOVDQU32      Z2, 64(R8)
+	VPORD          Z2, Z8, Z8
+	VMOVDQU32      Z3, 128(R8)
+	VPORD          Z3, Z8, Z8
+	VMOVDQU32      Z1, 192(R8)
+	VPORD          Z1, Z8, Z8
+	VMOVDQU32      Z4, 256(R8)
+	VPORD          Z4, Z8, Z8
+	VMOVDQU32      Z0, 320(R8)
+	VPORD          Z0, Z8, Z8
+	VPTESTMD       Z8, Z8, K1
+	KMOVW          K1, (R9)
+	ADDQ           $+448, DI
+	ADDQ           $+384, R8
+	ADDQ           $+320, SI
+	ADDQ           $+2, R9
+	SUBQ           $+1, R10
+	JNZ            vectors
+	VZEROUPPER
+	RET

@@ -32,8 +32,13 @@ const (
 const genericGroup = 6
 
 // Scan implements [Kernel].
-func (Generic) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
-	p := newPass(queries, genericGroup)
+func (k Generic) Scan(queries []Query, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
+	return k.scanPass(newPass(queries, k.least()), len(queries), lo, hi, stop, report)
+}
+
+func (Generic) least() int { return genericGroup }
+
+func (Generic) scanPass(p pass, _ int, lo, hi uint64, stop *atomic.Bool, report Report) uint64 {
 	return p.scan(lo, hi, stop, report, func(at, end uint64) uint64 { return p.stretch(at, at+p.span(at, end-at)) })
 }
 

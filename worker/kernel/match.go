@@ -72,6 +72,8 @@ func (p *places) fill(d digest) {
 
 // matcher looks for one query.
 type matcher struct {
+	wants search.Query
+
 	class [search.MaxNameLen]uint8 // of the name's characters
 	// probes is how many characters near looks at; before the first, one, two
 	// and three are its counters.
@@ -90,6 +92,7 @@ type matcher struct {
 func newMatcher(place int, q Query) matcher {
 	n := len(q.Name)
 	m := matcher{
+		wants:  q.Query,
 		probes: min(n, q.Bound()+3),
 		align:  1<<(search.HashedNameLen-n+1) - 1,
 		n:      n,

@@ -209,7 +209,7 @@ func (m *match) test(words int) {
 // characters share one with some others.
 func (m *match) buckets() {
 	m.begin("avx512Buckets",
-		fmt.Sprintf("func(textCodes *[%d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%d][%[1]d]byte, found *[%[3]d][%[1]d]byte, flags *uint64, count int)",
+		fmt.Sprintf("func(textCodes *[%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d][%[1]d]byte, flags *uint64, count int)",
 			zmmBytes, codeVectors, codeVectors-1),
 		"avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes",
 		"into texts. Byte b of found's vector w is not 0 if the letters may begin at character 4w+b.",
@@ -276,5 +276,103 @@ func (m *match) buckets() {
 	m.KMOVW(flagged, operand.Mem{Base: flags})
 	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
 	m.ADDQ(operand.I32((codeVectors-1)*zmmBytes), found)
+	m.advance(1, digests, flags, count)
+}
+
+// bloom writes the filter for some hundreds of names: a Bloom filter in
+// registers (B. Bloom, Space/time trade-offs in hash coding with allowable errors,
+// 1970). Its tables are like those of the buckets, but the numbers are hashes of
+// all four characters, so that each table lets through only as much as is its
+// share of entries in use, whatever the others do.
+//
+// The hashes are N + iM, as good as independent ones (A. Kirsch, M. Mitzenmacher,
+// Less hashing, same performance, 2006), N and M being numbers that are made of
+// two characters each; half of them begin with the first two, half with the last.
+func (m *match) bloom(tables int) {
+	m.begin(fmt.Sprintf("avx512Bloom%d", tables),
+		fmt.Sprintf("func(textCodes *[%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d][%[1]d]byte, flags *uint64, count int)",
+			zmmBytes, 2*tables, 2*(codeVectors-1), codeVectors, codeVectors-1),
+		fmt.Sprintf("avx512Bloom%d is avx512Buckets with %[1]d tables of two halves. pairs are for the first character, and for the two characters", tables),
+		"of N and of M. scratch is room for what changes the numbers.", flagsDoc+"count is not 0.")
+	textCodes, pairs, filter, scratch := m.param("textCodes"), m.param("pairs"), m.param("tables"), m.param("scratch")
+	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
+	flags, count := m.param("flags"), m.param("count")
+	const places = codeVectors - 1
+	m.Label("vectors")
+	c := m.codes(digests, 0, m.load(m.codesHigh), m.load(m.codesLow))
+	codes := m.load(operand.Mem{Base: textCodes})
+	for w := range c {
+		m.VMOVDQU32(m.lookUp(c[w], codes), vectorAt(texts, w))
+	}
+	shifted := func(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
+		z := m.ZMM()
+		if w+1 == len(x) {
+			m.VPSRLD(operand.U8(8*characters), x[w], z)
+		} else {
+			m.VPSHRDD(operand.U8(8*characters), x[w+1], x[w], z)
+		}
+		return z
+	}
+	// number makes the numbers of pairs by two tables.
+	number := func(table int) (n [codeVectors]reg.VecVirtual) {
+		left, right := m.load(vectorAt(pairs, table)), m.load(vectorAt(pairs, table+1))
+		var second [codeVectors]reg.VecVirtual
+		for w := range c {
+			second[w] = m.lookUp(c[w], right)
+		}
+		for w := range c {
+			n[w] = shifted(second[:], w, 1)
+			m.VPXORD(m.lookUp(c[w], left), n[w], n[w])
+		}
+		return n
+	}
+	// x has the numbers of the first two characters and y of the last two; what
+	// they are changed by is in memory, made of the other two.
+	x := number(1)
+	var y [places]reg.VecVirtual
+	for w := range y {
+		y[w] = shifted(x[:], w, 2)
+	}
+	steps := number(3)
+	for w := range places {
+		other := shifted(steps[:], w, 2)
+		m.VMOVDQU32(other, vectorAt(scratch, w))
+		m.VPADDB(other, x[w], x[w])
+		m.VMOVDQU32(steps[w], vectorAt(scratch, places+w))
+		m.VPADDB(steps[w], y[w], y[w])
+	}
+	first := m.load(vectorAt(pairs, 0))
+	var in [places]reg.VecVirtual // the buckets it may be in
+	for w := range in {
+		in[w] = m.lookUp(c[w], first)
+	}
+	for t := range tables / 2 {
+		var half [4]reg.VecVirtual
+		for i := range half {
+			half[i] = m.load(vectorAt(filter, 4*t+i))
+		}
+		for w := range in {
+			next, other := m.ZMM(), m.ZMM()
+			if t < tables/2-1 {
+				m.VPADDB(vectorAt(scratch, w), x[w], next)
+				m.VPADDB(vectorAt(scratch, places+w), y[w], other)
+			}
+			m.VPERMI2B(half[1], half[0], x[w])
+			m.VPERMI2B(half[3], half[2], y[w])
+			m.VPTERNLOGD(operand.U8(ternaryAnd), y[w], x[w], in[w])
+			x[w], y[w] = next, other
+		}
+	}
+	some := in[0]
+	m.VMOVDQU32(in[0], vectorAt(found, 0))
+	for w := 1; w < places; w++ {
+		m.VMOVDQU32(in[w], vectorAt(found, w))
+		m.VPORD(in[w], some, some)
+	}
+	flagged := m.K()
+	m.VPTESTMD(some, some, flagged)
+	m.KMOVW(flagged, operand.Mem{Base: flags})
+	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(places*zmmBytes), found)
 	m.advance(1, digests, flags, count)
 }

@@ -62,6 +62,9 @@ func generate(out string) error {
 		m.test(words)
 	}
 	m.buckets()
+	for _, tables := range []int{6, 12} {
+		m.bloom(tables)
+	}
 	if err := assemble(ctx, out, "avx512match"); err != nil {
 		return err
 	}
