@@ -31,6 +31,21 @@ const (
 	foldMask = 1<<foldBits - 1
 )
 
+// wordFold folds a class further, for the numbers of the bitmap's words: all but
+// the letters are one. So most words that hashed names ask for are the same few,
+// which stay in a cache.
+func wordFold(class uint8) uint32 {
+	if class < classOther {
+		return uint32(class)
+	}
+	return foldMask
+}
+
+// wordNumber returns the number of the bitmap's word of three classes.
+func wordNumber(first, second, third uint8) uint32 {
+	return wordFold(first) | wordFold(second)<<foldBits | wordFold(third)<<(2*foldBits)
+}
+
 // text is a hashed name in classes. What is behind it, for those who read eight
 // bytes at a time, is not the same as any class.
 type text [search.HashedNameLen + 12]uint8

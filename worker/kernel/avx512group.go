@@ -19,7 +19,7 @@ const (
 	// How many anchors the filters serve at most: for more, the next one is faster.
 	avx512BucketsMost = 96
 	avx512Bloom6Most  = 400
-	avx512Bloom12Most = 1600
+	avx512Bloom16Most = 1600
 )
 
 // avx512GroupFilter is a way to flag the hashed names that may have an anchor.
@@ -28,7 +28,7 @@ type avx512GroupFilter uint8
 const (
 	avx512ByBuckets avx512GroupFilter = iota
 	avx512ByBloom6
-	avx512ByBloom12
+	avx512ByBloom16
 	avx512ByBitmap
 )
 
@@ -37,16 +37,22 @@ const (
 // themselves, and the test of them. The second is done while the next batch is
 // hashed.
 type avx512Group struct {
-	texts   [avx512GroupBatch][avx512Texts][4 * avx512Lanes]uint8
-	words   [avx512GroupBatch * avx512Words][avx512Lanes]uint32
-	found   [avx512GroupBatch][avx512Texts - 1][4 * avx512Lanes]uint8
+	texts [avx512GroupBatch][avx512Texts][4 * avx512Lanes]uint8
+	words [avx512GroupBatch * avx512Words][avx512Lanes]uint32
+	// found has bit 4i+b of number w for a place 4w+b in lane i.
+	found   [avx512GroupBatch][avx512Texts - 1]uint64
 	tables  [9][64]uint8 // for avx512Buckets
-	pairs   [5][64]uint8 // for avx512Bloom6 and 12
-	bloom   [2 * 12][64]uint8
+	pairs   [5][64]uint8 // for avx512Bloom6 and 16
+	bloom   [2 * 16][64]uint8
 	scratch [2 * (avx512Texts - 1)][4 * avx512Lanes]uint8
 	flags   [avx512GroupBatch * avx512Lanes / 64]uint64
 	// wordFlags has bit 16w+i for word w and lane i.
 	wordFlags [avx512GroupBatch][avx512Words * avx512Lanes / 64]uint64
+
+	// Lists for look, for half a batch: all places that can be flagged, and one
+	// more.
+	places [avx512GroupBatch/2*avx512Lanes*anchorPlaces + 2]avx512Place
+	keyed  [avx512GroupBatch/2*avx512Lanes*anchorPlaces + 2]avx512Keyed
 
 	group   *group
 	changes int // of the group, when tables were made
@@ -66,10 +72,10 @@ func (a *avx512Group) begin(g *group) {
 	}
 	a.group, a.changes = g, g.changes
 	switch n := g.index.count; {
-	case g.long || n > avx512Bloom12Most:
+	case g.long || n > avx512Bloom16Most:
 		a.filter = avx512ByBitmap
 	case n > avx512Bloom6Most:
-		a.filter = avx512ByBloom12
+		a.filter = avx512ByBloom16
 	case n > avx512BucketsMost:
 		a.filter = avx512ByBloom6
 	default:
@@ -108,7 +114,7 @@ func newBloomCodes() (codes [4][foldMask + 1]uint8) {
 
 // fill makes the tables of the filters in registers.
 func (a *avx512Group) fill() {
-	a.tables, a.pairs, a.bloom = [9][64]uint8{}, [5][64]uint8{}, [2 * 12][64]uint8{}
+	a.tables, a.pairs, a.bloom = [9][64]uint8{}, [5][64]uint8{}, [2 * 16][64]uint8{}
 	// The first characters with the most anchors go each into the emptiest
 	// bucket.
 	var anchors [foldMask + 1]int
@@ -190,7 +196,7 @@ func (p *avx512Pass) hashGroup(vector int, at uint64) {
 		case avx512ByBloom6:
 			avx512Bloom6(&codeClass, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
 		default:
-			avx512Bloom12(&codeClass, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+			avx512Bloom16(&codeClass, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
 		}
 		p.lookFound(at)
 		return
@@ -203,9 +209,9 @@ func (p *avx512Pass) hashGroup(vector int, at uint64) {
 		p.lookBitmap()
 	}
 	if a.perText == avx512Words {
-		avx512Number12(&codeClass, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
+		avx512Number12(&codeClass, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
 	} else {
-		avx512Number6(&codeClass, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
+		avx512Number6(&codeClass, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
 	}
 	a.pending, a.at = true, at
 }
@@ -219,21 +225,37 @@ func (p *avx512Pass) endGroup() {
 	}
 }
 
+// Looking at what is flagged goes in three turns, each of which makes a list for
+// the next one: places, those of them whose key somebody has, hits. The first two
+// have next to no branches that a CPU could predict wrongly.
+
+// avx512Place is a place of a lane's hashed name.
+type avx512Place struct {
+	vector, lane, place uint8
+}
+
 // lookFound looks at the places that a filter in registers has flagged.
 func (p *avx512Pass) lookFound(at uint64) {
 	a := p.group
-	for i, flags := range a.flags {
-		for ; flags != 0; flags &= flags - 1 {
-			bit := bits.TrailingZeros64(flags)
-			v, lane := i*(64/avx512Lanes)+bit/avx512Lanes, bit%avx512Lanes
-			for w := range a.found[v] {
-				for found := dword(&a.found[v][w], lane); found != 0; {
-					b := bits.TrailingZeros32(found) / 8
-					found &^= 0xff << (8 * b)
-					p.look(4*w+b, key(uint32(a.eight(v, w, lane)>>(8*b))), at, v, lane)
+	for half := 0; half < avx512GroupBatch; half += avx512GroupBatch / 2 {
+		n := 0
+		for v := half; v < half+avx512GroupBatch/2; v++ {
+			if uint16(a.flags[v/4]>>(v%4*avx512Lanes)) == 0 { //nolint:gosec // the flags of a vector
+				continue
+			}
+			for w, found := range a.found[v] {
+				for {
+					bit := bits.TrailingZeros64(found)
+					a.places[n%len(a.places)] = avx512Place{uint8(v), uint8(bit / 4), uint8(4*w + bit%4)} //nolint:gosec // they are small
+					n += int((found | -found) >> 63)                                                      //nolint:gosec // 0 or 1
+					found &= found - 1
+					if found == 0 {
+						break
+					}
 				}
 			}
 		}
+		p.look(a.places[:n], at)
 	}
 }
 
@@ -248,51 +270,87 @@ func (p *avx512Pass) lookBitmap() {
 		avx512Test6(&a.texts[0], &a.words[0], &a.wordFlags[0], avx512GroupBatch)
 		step = 4
 	}
-	for v := range a.wordFlags {
-		for i, flags := range a.wordFlags[v] {
-			for ; flags != 0; flags &= flags - 1 {
-				bit := bits.TrailingZeros64(flags)
-				lane := bit % avx512Lanes
-				place := (64/avx512Lanes*i + bit/avx512Lanes) * step
-				x := a.eight(v, place/4, lane) >> (8 * (place % 4))
-				p.look(place, key(uint32(x)), a.at, v, lane)
-				p.look(place+1, key(uint32(x>>8)), a.at, v, lane)
+	for half := 0; half < avx512GroupBatch; half += avx512GroupBatch / 2 {
+		n := 0
+		for v := half; v < half+avx512GroupBatch/2; v++ {
+			if f := &a.wordFlags[v]; f[0]|f[1]|f[2] == 0 {
+				continue
+			}
+			for i, flags := range a.wordFlags[v] {
+				for {
+					bit := bits.TrailingZeros64(flags)
+					place := avx512Place{uint8(v), uint8(bit % avx512Lanes), uint8((4*i + bit/avx512Lanes) * step)} //nolint:gosec // they are small
+					a.places[n%len(a.places)] = place
+					place.place++
+					a.places[(n+1)%len(a.places)] = place
+					n += 2 * int((flags|-flags)>>63) //nolint:gosec // 0 or 2
+					flags &= flags - 1
+					if flags == 0 {
+						break
+					}
+				}
 			}
 		}
+		p.look(a.places[:n], a.at)
 	}
 }
 
-// look adds to found the members whose anchor, which has the key, is at a place
-// of a lane's hashed name, in the batch whose first candidate has index at.
-func (p *avx512Pass) look(place int, k uint32, at uint64, v, lane int) {
-	g := p.many
-	n := g.index.first(k)
-	for ; n != nil && n.key != k; n = g.index.next(n) {
+// look adds to found the members that have an anchor at one of the places, in the
+// batch whose first candidate has index at.
+func (p *avx512Pass) look(places []avx512Place, at uint64) {
+	a, x := p.group, &p.many.index
+	n := 0
+	for _, place := range places {
+		w := place.place / 4
+		eight := uint64(dword(&a.texts[place.vector%avx512GroupBatch][w%avx512Texts], place.lane)) |
+			uint64(dword(&a.texts[place.vector%avx512GroupBatch][(w+1)%avx512Texts], place.lane))<<32
+		k := key(uint32(eight >> (8 * (place.place % 4)))) //nolint:gosec // four of eight bytes
+		head := x.heads[x.hash(k)]
+		a.keyed[n] = avx512Keyed{place, k, head}
+		n += int(^uint32(head) >> 31) //nolint:gosec // 1 unless it is negative
 	}
-	if n == nil {
-		return
+	for i := range a.keyed[:n] {
+		place, k, node := a.keyed[i].place, a.keyed[i].key, x.node(a.keyed[i].head)
+		for node != nil && node.key != k {
+			node = x.next(node)
+		}
+		if node == nil {
+			continue
+		}
+		index := at + uint64(place.lane)<<p.vectors.plan.laneLow + uint64(place.vector)
+		if index < p.at || index >= p.end {
+			continue
+		}
+		var t text
+		for w := range avx512Texts {
+			binary.LittleEndian.PutUint32(t[4*w:], dword(&a.texts[place.vector][w], place.lane))
+		}
+		t.end()
+		before := len(p.found)
+		p.found = p.many.compare(node, k, &t, int(place.place), index, p.found)
+		p.lanes[place.lane] += len(p.found) - before
 	}
-	index := at + uint64(lane)<<p.vectors.plan.laneLow + uint64(v) //nolint:gosec // neither is negative
-	if index < p.at || index >= p.end {
-		return
-	}
-	var t text
-	for w := range avx512Texts {
-		binary.LittleEndian.PutUint32(t[4*w:], dword(&p.group.texts[v][w], lane))
-	}
-	t.end()
-	before := len(p.found)
-	p.found = g.compare(n, k, &t, place, index, p.found)
-	p.lanes[lane] += len(p.found) - before
 }
 
-// eight returns the classes of the eight characters that begin with character 4w
-// of a lane.
-func (a *avx512Group) eight(v, w, lane int) uint64 {
-	return uint64(dword(&a.texts[v][w], lane)) | uint64(dword(&a.texts[v][w+1], lane))<<32
+// avx512Keyed is a place with the key of the characters there, and the head of the
+// chain of those who may have it.
+type avx512Keyed struct {
+	place avx512Place
+	key   uint32
+	head  int32
 }
 
 // dword returns the four bytes of a lane.
-func dword(vector *[4 * avx512Lanes]uint8, lane int) uint32 {
-	return binary.LittleEndian.Uint32(vector[4*lane:])
+func dword(vector *[4 * avx512Lanes]uint8, lane uint8) uint32 {
+	return binary.LittleEndian.Uint32(vector[4*(lane%avx512Lanes):])
+}
+
+// wordCodes maps each code to what counts for the number of a word.
+var wordCodes = newWordCodes()
+
+func newWordCodes() (codes [64]uint8) {
+	for code, class := range codeClass {
+		codes[code] = uint8(wordFold(class)) //nolint:gosec // of five bits
+	}
+	return codes
 }

@@ -1802,18 +1802,19 @@ DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
 
-// func avx512Number6(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// func avx512Number6(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Number6(SB), NOSPLIT, $0-40
-	MOVQ         textCodes+0(FP), AX
+TEXT ·avx512Number6(SB), NOSPLIT, $0-48
+	MOVQ         wordCodes+8(FP), AX
 	VMOVDQU32    (AX), Z0
-	MOVQ         digests+8(FP), AX
-	MOVQ         texts+16(FP), CX
-	MOVQ         numbers+24(FP), DX
-	MOVQ         count+32(FP), BX
-	VPBROADCASTD avx512Weights6<>+0(SB), Z1
-	VPBROADCASTD avx512Weights6<>+4(SB), Z2
-	VPBROADCASTD avx512Weights6<>+8(SB), Z3
+	MOVQ         textCodes+0(FP), AX
+	VMOVDQU32    (AX), Z1
+	MOVQ         digests+16(FP), AX
+	MOVQ         texts+24(FP), CX
+	MOVQ         numbers+32(FP), DX
+	MOVQ         count+40(FP), BX
+	VPBROADCASTD avx512Weights6<>+0(SB), Z2
+	VPBROADCASTD avx512Weights6<>+4(SB), Z3
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
 
@@ -1834,27 +1835,27 @@ vectors:
 	VPSHLDD        $0x18, Z10, Z9, Z9
 	VPMULTISHIFTQB Z9, Z4, Z9
 	VPMULTISHIFTQB Z11, Z4, Z10
-	VPERMB         Z0, Z12, Z11
+	VPERMB         Z1, Z12, Z11
 	VMOVDQU32      Z11, (CX)
-	VPANDD         Z1, Z11, Z11
+	VPERMB         Z0, Z12, Z11
+	VPERMB         Z1, Z6, Z12
+	VMOVDQU32      Z12, 64(CX)
 	VPERMB         Z0, Z6, Z6
-	VMOVDQU32      Z6, 64(CX)
-	VPANDD         Z1, Z6, Z6
+	VPERMB         Z1, Z7, Z12
+	VMOVDQU32      Z12, 128(CX)
 	VPERMB         Z0, Z7, Z7
-	VMOVDQU32      Z7, 128(CX)
-	VPANDD         Z1, Z7, Z7
+	VPERMB         Z1, Z8, Z12
+	VMOVDQU32      Z12, 192(CX)
 	VPERMB         Z0, Z8, Z8
-	VMOVDQU32      Z8, 192(CX)
-	VPANDD         Z1, Z8, Z8
-	VPERMB         Z0, Z13, Z12
+	VPERMB         Z1, Z13, Z12
 	VMOVDQU32      Z12, 256(CX)
-	VPANDD         Z1, Z12, Z12
+	VPERMB         Z0, Z13, Z12
+	VPERMB         Z1, Z9, Z13
+	VMOVDQU32      Z13, 320(CX)
 	VPERMB         Z0, Z9, Z9
-	VMOVDQU32      Z9, 320(CX)
-	VPANDD         Z1, Z9, Z9
+	VPERMB         Z1, Z10, Z13
+	VMOVDQU32      Z13, 384(CX)
 	VPERMB         Z0, Z10, Z10
-	VMOVDQU32      Z10, 384(CX)
-	VPANDD         Z1, Z10, Z10
 	VPMADDUBSW     Z2, Z11, Z10
 	VPMADDWD       Z3, Z10, Z10
 	VMOVDQU32      Z10, (DX)
@@ -1881,10 +1882,9 @@ vectors:
 	VZEROUPPER
 	RET
 
-DATA avx512Weights6<>+0(SB)/4, $0x1f1f1f1f
-DATA avx512Weights6<>+4(SB)/4, $0x20010100
-DATA avx512Weights6<>+8(SB)/4, $0x00200001
-GLOBL avx512Weights6<>(SB), RODATA|NOPTR, $12
+DATA avx512Weights6<>+0(SB)/4, $0x20010100
+DATA avx512Weights6<>+4(SB)/4, $0x00200001
+GLOBL avx512Weights6<>(SB), RODATA|NOPTR, $8
 
 // func avx512Test6(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
 // Requires: AVX, AVX512F
@@ -1939,18 +1939,19 @@ vectors:
 DATA avx512One6<>+0(SB)/4, $0x00000001
 GLOBL avx512One6<>(SB), RODATA|NOPTR, $4
 
-// func avx512Number12(textCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// func avx512Number12(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Number12(SB), NOSPLIT, $0-40
-	MOVQ         textCodes+0(FP), AX
+TEXT ·avx512Number12(SB), NOSPLIT, $0-48
+	MOVQ         wordCodes+8(FP), AX
 	VMOVDQU32    (AX), Z0
-	MOVQ         digests+8(FP), AX
-	MOVQ         texts+16(FP), CX
-	MOVQ         numbers+24(FP), DX
-	MOVQ         count+32(FP), BX
-	VPBROADCASTD avx512Weights12<>+0(SB), Z1
-	VPBROADCASTD avx512Weights12<>+4(SB), Z2
-	VPBROADCASTD avx512Weights12<>+8(SB), Z3
+	MOVQ         textCodes+0(FP), AX
+	VMOVDQU32    (AX), Z1
+	MOVQ         digests+16(FP), AX
+	MOVQ         texts+24(FP), CX
+	MOVQ         numbers+32(FP), DX
+	MOVQ         count+40(FP), BX
+	VPBROADCASTD avx512Weights12<>+0(SB), Z2
+	VPBROADCASTD avx512Weights12<>+4(SB), Z3
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
 
@@ -1971,27 +1972,27 @@ vectors:
 	VPSHLDD        $0x18, Z10, Z9, Z9
 	VPMULTISHIFTQB Z9, Z4, Z9
 	VPMULTISHIFTQB Z11, Z4, Z10
-	VPERMB         Z0, Z12, Z11
+	VPERMB         Z1, Z12, Z11
 	VMOVDQU32      Z11, (CX)
-	VPANDD         Z1, Z11, Z11
+	VPERMB         Z0, Z12, Z11
+	VPERMB         Z1, Z6, Z12
+	VMOVDQU32      Z12, 64(CX)
 	VPERMB         Z0, Z6, Z6
-	VMOVDQU32      Z6, 64(CX)
-	VPANDD         Z1, Z6, Z6
+	VPERMB         Z1, Z7, Z12
+	VMOVDQU32      Z12, 128(CX)
 	VPERMB         Z0, Z7, Z7
-	VMOVDQU32      Z7, 128(CX)
-	VPANDD         Z1, Z7, Z7
+	VPERMB         Z1, Z8, Z12
+	VMOVDQU32      Z12, 192(CX)
 	VPERMB         Z0, Z8, Z8
-	VMOVDQU32      Z8, 192(CX)
-	VPANDD         Z1, Z8, Z8
-	VPERMB         Z0, Z13, Z12
+	VPERMB         Z1, Z13, Z12
 	VMOVDQU32      Z12, 256(CX)
-	VPANDD         Z1, Z12, Z12
+	VPERMB         Z0, Z13, Z12
+	VPERMB         Z1, Z9, Z13
+	VMOVDQU32      Z13, 320(CX)
 	VPERMB         Z0, Z9, Z9
-	VMOVDQU32      Z9, 320(CX)
-	VPANDD         Z1, Z9, Z9
+	VPERMB         Z1, Z10, Z13
+	VMOVDQU32      Z13, 384(CX)
 	VPERMB         Z0, Z10, Z10
-	VMOVDQU32      Z10, 384(CX)
-	VPANDD         Z1, Z10, Z10
 	VPMADDUBSW     Z2, Z11, Z13
 	VPMADDWD       Z3, Z13, Z13
 	VMOVDQU32      Z13, (DX)
@@ -2042,10 +2043,9 @@ vectors:
 	VZEROUPPER
 	RET
 
-DATA avx512Weights12<>+0(SB)/4, $0x1f1f1f1f
-DATA avx512Weights12<>+4(SB)/4, $0x20010100
-DATA avx512Weights12<>+8(SB)/4, $0x00200001
-GLOBL avx512Weights12<>(SB), RODATA|NOPTR, $12
+DATA avx512Weights12<>+0(SB)/4, $0x20010100
+DATA avx512Weights12<>+4(SB)/4, $0x00200001
+GLOBL avx512Weights12<>(SB), RODATA|NOPTR, $8
 
 // func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
 // Requires: AVX, AVX512F
@@ -2132,8 +2132,8 @@ vectors:
 DATA avx512One12<>+0(SB)/4, $0x00000001
 GLOBL avx512One12<>(SB), RODATA|NOPTR, $4
 
-// func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
-// Requires: AVX, AVX512F, AVX512VBMI, AVX512VBMI2
+// func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
 TEXT ·avx512Buckets(SB), NOSPLIT, $0-56
 	MOVQ      textCodes+0(FP), AX
 	VMOVDQU32 (AX), Z0
@@ -2216,7 +2216,8 @@ vectors:
 	VPTERNLOGD     $0x80, Z27, Z26, Z18
 	VPSHRDD        $0x10, Z20, Z17, Z17
 	VPANDD         Z17, Z18, Z18
-	VMOVDQU32      Z18, (BX)
+	VPTESTMB       Z18, Z18, K1
+	KMOVQ          K1, (BX)
 	VMOVDQA32      Z18, Z17
 	VPSHRDD        $0x08, Z22, Z21, Z18
 	VPERMB         Z2, Z13, Z21
@@ -2232,7 +2233,8 @@ vectors:
 	VPTERNLOGD     $0x80, Z27, Z28, Z12
 	VPSHRDD        $0x10, Z18, Z20, Z20
 	VPANDD         Z20, Z12, Z12
-	VMOVDQU32      Z12, 64(BX)
+	VPTESTMB       Z12, Z12, K1
+	KMOVQ          K1, 8(BX)
 	VPORD          Z12, Z17, Z17
 	VPSHRDD        $0x08, Z23, Z22, Z12
 	VPERMB         Z2, Z14, Z20
@@ -2248,7 +2250,8 @@ vectors:
 	VPTERNLOGD     $0x80, Z26, Z21, Z13
 	VPSHRDD        $0x10, Z12, Z18, Z18
 	VPANDD         Z18, Z13, Z13
-	VMOVDQU32      Z13, 128(BX)
+	VPTESTMB       Z13, Z13, K1
+	KMOVQ          K1, 16(BX)
 	VPORD          Z13, Z17, Z17
 	VPSHRDD        $0x08, Z24, Z23, Z13
 	VPERMB         Z2, Z19, Z18
@@ -2264,7 +2267,8 @@ vectors:
 	VPTERNLOGD     $0x80, Z22, Z20, Z14
 	VPSHRDD        $0x10, Z13, Z12, Z12
 	VPANDD         Z12, Z14, Z14
-	VMOVDQU32      Z14, 192(BX)
+	VPTESTMB       Z14, Z14, K1
+	KMOVQ          K1, 24(BX)
 	VPORD          Z14, Z17, Z17
 	VPSHRDD        $0x08, Z25, Z24, Z12
 	VPERMB         Z2, Z15, Z14
@@ -2280,7 +2284,8 @@ vectors:
 	VPTERNLOGD     $0x80, Z21, Z18, Z19
 	VPSHRDD        $0x10, Z12, Z13, Z13
 	VPANDD         Z13, Z19, Z19
-	VMOVDQU32      Z19, 256(BX)
+	VPTESTMB       Z19, Z19, K1
+	KMOVQ          K1, 32(BX)
 	VPORD          Z19, Z17, Z17
 	VPSRLD         $0x08, Z25, Z13
 	VPERMB         Z2, Z16, Z16
@@ -2294,12 +2299,13 @@ vectors:
 	VPTERNLOGD     $0x80, Z16, Z14, Z15
 	VPSHRDD        $0x10, Z13, Z12, Z12
 	VPANDD         Z12, Z15, Z15
-	VMOVDQU32      Z15, 320(BX)
+	VPTESTMB       Z15, Z15, K1
+	KMOVQ          K1, 40(BX)
 	VPORD          Z15, Z17, Z17
 	VPTESTMD       Z17, Z17, K1
 	KMOVW          K1, (SI)
 	ADDQ           $+448, DX
-	ADDQ           $+384, BX
+	ADDQ           $+48, BX
 	ADDQ           $+320, CX
 	ADDQ           $+2, SI
 	SUBQ           $+1, DI
@@ -2307,7 +2313,7 @@ vectors:
 	VZEROUPPER
 	RET
 
-// func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+// func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
 TEXT ·avx512Bloom6(SB), NOSPLIT, $0-72
 	MOVQ textCodes+0(FP), AX
@@ -2547,21 +2553,27 @@ vectors:
 	VPERMI2B       Z7, Z5, Z12
 	VPERMI2B       Z14, Z13, Z17
 	VPTERNLOGD     $0x80, Z17, Z12, Z0
-	VMOVDQU32      Z8, (R8)
-	VMOVDQU32      Z2, 64(R8)
+	VPTESTMB       Z8, Z8, K1
+	KMOVQ          K1, (R8)
+	VPTESTMB       Z2, Z2, K1
+	KMOVQ          K1, 8(R8)
 	VPORD          Z2, Z8, Z8
-	VMOVDQU32      Z3, 128(R8)
+	VPTESTMB       Z3, Z3, K1
+	KMOVQ          K1, 16(R8)
 	VPORD          Z3, Z8, Z8
-	VMOVDQU32      Z1, 192(R8)
+	VPTESTMB       Z1, Z1, K1
+	KMOVQ          K1, 24(R8)
 	VPORD          Z1, Z8, Z8
-	VMOVDQU32      Z4, 256(R8)
+	VPTESTMB       Z4, Z4, K1
+	KMOVQ          K1, 32(R8)
 	VPORD          Z4, Z8, Z8
-	VMOVDQU32      Z0, 320(R8)
+	VPTESTMB       Z0, Z0, K1
+	KMOVQ          K1, 40(R8)
 	VPORD          Z0, Z8, Z8
 	VPTESTMD       Z8, Z8, K1
 	KMOVW          K1, (R9)
 	ADDQ           $+448, DI
-	ADDQ           $+384, R8
+	ADDQ           $+48, R8
 	ADDQ           $+320, SI
 	ADDQ           $+2, R9
 	SUBQ           $+1, R10
@@ -2569,9 +2581,9 @@ vectors:
 	VZEROUPPER
 	RET
 
-// func avx512Bloom12(textCodes *[64]byte, pairs *[5][64]byte, tables *[24][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6][64]byte, flags *uint64, count int)
+// func avx512Bloom16(textCodes *[64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bloom12(SB), NOSPLIT, $0-72
+TEXT ·avx512Bloom16(SB), NOSPLIT, $0-72
 	MOVQ textCodes+0(FP), AX
 	MOVQ pairs+8(FP), CX
 	MOVQ tables+16(FP), DX
@@ -2893,39 +2905,113 @@ vectors:
 	VMOVDQU32      1344(DX), Z7
 	VMOVDQU32      1408(DX), Z10
 	VMOVDQU32      1472(DX), Z11
+	VPADDB         (BX), Z13, Z12
+	VPADDB         384(BX), Z16, Z15
 	VPERMI2B       Z7, Z5, Z13
 	VPERMI2B       Z11, Z10, Z16
 	VPTERNLOGD     $0x80, Z16, Z13, Z8
+	VPADDB         64(BX), Z14, Z13
+	VPADDB         448(BX), Z17, Z16
 	VPERMI2B       Z7, Z5, Z14
 	VPERMI2B       Z11, Z10, Z17
 	VPTERNLOGD     $0x80, Z17, Z14, Z2
+	VPADDB         128(BX), Z18, Z14
+	VPADDB         512(BX), Z19, Z17
 	VPERMI2B       Z7, Z5, Z18
 	VPERMI2B       Z11, Z10, Z19
 	VPTERNLOGD     $0x80, Z19, Z18, Z3
+	VPADDB         192(BX), Z20, Z18
+	VPADDB         576(BX), Z21, Z19
 	VPERMI2B       Z7, Z5, Z20
 	VPERMI2B       Z11, Z10, Z21
 	VPTERNLOGD     $0x80, Z21, Z20, Z1
+	VPADDB         256(BX), Z22, Z20
+	VPADDB         640(BX), Z23, Z21
 	VPERMI2B       Z7, Z5, Z22
 	VPERMI2B       Z11, Z10, Z23
 	VPTERNLOGD     $0x80, Z23, Z22, Z4
+	VPADDB         320(BX), Z6, Z22
+	VPADDB         704(BX), Z9, Z23
 	VPERMI2B       Z7, Z5, Z6
 	VPERMI2B       Z11, Z10, Z9
 	VPTERNLOGD     $0x80, Z9, Z6, Z0
-	VMOVDQU32      Z8, (R8)
-	VMOVDQU32      Z2, 64(R8)
+	VMOVDQU32      1536(DX), Z5
+	VMOVDQU32      1600(DX), Z6
+	VMOVDQU32      1664(DX), Z7
+	VMOVDQU32      1728(DX), Z9
+	VPADDB         (BX), Z12, Z10
+	VPADDB         384(BX), Z15, Z11
+	VPERMI2B       Z6, Z5, Z12
+	VPERMI2B       Z9, Z7, Z15
+	VPTERNLOGD     $0x80, Z15, Z12, Z8
+	VPADDB         64(BX), Z13, Z12
+	VPADDB         448(BX), Z16, Z15
+	VPERMI2B       Z6, Z5, Z13
+	VPERMI2B       Z9, Z7, Z16
+	VPTERNLOGD     $0x80, Z16, Z13, Z2
+	VPADDB         128(BX), Z14, Z13
+	VPADDB         512(BX), Z17, Z16
+	VPERMI2B       Z6, Z5, Z14
+	VPERMI2B       Z9, Z7, Z17
+	VPTERNLOGD     $0x80, Z17, Z14, Z3
+	VPADDB         192(BX), Z18, Z14
+	VPADDB         576(BX), Z19, Z17
+	VPERMI2B       Z6, Z5, Z18
+	VPERMI2B       Z9, Z7, Z19
+	VPTERNLOGD     $0x80, Z19, Z18, Z1
+	VPADDB         256(BX), Z20, Z18
+	VPADDB         640(BX), Z21, Z19
+	VPERMI2B       Z6, Z5, Z20
+	VPERMI2B       Z9, Z7, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z4
+	VPADDB         320(BX), Z22, Z20
+	VPADDB         704(BX), Z23, Z21
+	VPERMI2B       Z6, Z5, Z22
+	VPERMI2B       Z9, Z7, Z23
+	VPTERNLOGD     $0x80, Z23, Z22, Z0
+	VMOVDQU32      1792(DX), Z5
+	VMOVDQU32      1856(DX), Z6
+	VMOVDQU32      1920(DX), Z7
+	VMOVDQU32      1984(DX), Z9
+	VPERMI2B       Z6, Z5, Z10
+	VPERMI2B       Z9, Z7, Z11
+	VPTERNLOGD     $0x80, Z11, Z10, Z8
+	VPERMI2B       Z6, Z5, Z12
+	VPERMI2B       Z9, Z7, Z15
+	VPTERNLOGD     $0x80, Z15, Z12, Z2
+	VPERMI2B       Z6, Z5, Z13
+	VPERMI2B       Z9, Z7, Z16
+	VPTERNLOGD     $0x80, Z16, Z13, Z3
+	VPERMI2B       Z6, Z5, Z14
+	VPERMI2B       Z9, Z7, Z17
+	VPTERNLOGD     $0x80, Z17, Z14, Z1
+	VPERMI2B       Z6, Z5, Z18
+	VPERMI2B       Z9, Z7, Z19
+	VPTERNLOGD     $0x80, Z19, Z18, Z4
+	VPERMI2B       Z6, Z5, Z20
+	VPERMI2B       Z9, Z7, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z0
+	VPTESTMB       Z8, Z8, K1
+	KMOVQ          K1, (R8)
+	VPTESTMB       Z2, Z2, K1
+	KMOVQ          K1, 8(R8)
 	VPORD          Z2, Z8, Z8
-	VMOVDQU32      Z3, 128(R8)
+	VPTESTMB       Z3, Z3, K1
+	KMOVQ          K1, 16(R8)
 	VPORD          Z3, Z8, Z8
-	VMOVDQU32      Z1, 192(R8)
+	VPTESTMB       Z1, Z1, K1
+	KMOVQ          K1, 24(R8)
 	VPORD          Z1, Z8, Z8
-	VMOVDQU32      Z4, 256(R8)
+	VPTESTMB       Z4, Z4, K1
+	KMOVQ          K1, 32(R8)
 	VPORD          Z4, Z8, Z8
-	VMOVDQU32      Z0, 320(R8)
+	VPTESTMB       Z0, Z0, K1
+	KMOVQ          K1, 40(R8)
 	VPORD          Z0, Z8, Z8
 	VPTESTMD       Z8, Z8, K1
 	KMOVW          K1, (R9)
 	ADDQ           $+448, DI
-	ADDQ           $+384, R8
+	ADDQ           $+48, R8
 	ADDQ           $+320, SI
 	ADDQ           $+2, R9
 	SUBQ           $+1, R10

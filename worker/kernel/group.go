@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 
@@ -25,8 +24,8 @@ type group struct {
 
 	// bitmap is the filter. For each anchor it has the character before, by the
 	// three behind it, and the character behind, by the three before: bit i of
-	// word w says that the character folded to i may be next to the three that
-	// are folded to w, the first in the lowest bits.
+	// word w says that the character folded to i may be next to the three of
+	// which w is the number.
 	bitmap []uint32
 	stale  int // anchors that have left and are in the bitmap still
 	// long says that all pieces have two anchors, one of which is at a place
@@ -141,9 +140,9 @@ func (g *group) anchor(w *wanted) {
 		}
 		for j := range g.anchorsOfPiece() {
 			at := uint8(best + 2*j) //nolint:gosec // in a name
-			k := w.keyAt(at)
-			g.bitmap[k>>foldBits] |= 1 << (k & foldMask)
-			g.bitmap[k&(bitmapSize-1)] |= 1 << (k >> (3 * foldBits))
+			c := w.name[at : at+anchorLen]
+			g.bitmap[wordNumber(c[1], c[2], c[3])] |= 1 << (c[0] & foldMask)
+			g.bitmap[wordNumber(c[0], c[1], c[2])] |= 1 << (c[3] & foldMask)
 			g.index.add(w, at)
 			w.anchors[w.anchorCount] = at
 			w.anchorCount++
@@ -192,7 +191,7 @@ func (g *group) match(d digest, index uint64, hits []Hit) []Hit {
 	// The word of characters place + 1 to place + 3 tells about the anchors at
 	// place and at place + 1.
 	for place := 0; place < anchorPlaces; place += step {
-		word := g.bitmap[key(binary.LittleEndian.Uint32(t[place+1:]))&(bitmapSize-1)]
+		word := g.bitmap[wordNumber(t[place+1], t[place+2], t[place+3])]
 		if word>>(t[place]&foldMask)&1 != 0 {
 			hits = g.look(&t, place, index, hits)
 		}

@@ -20,7 +20,7 @@ func BenchmarkSHA1(b *testing.B) { benchmark(b, kernelbench.SHA1) }
 // measures, and by searches that are far from common. One operation is one
 // candidate.
 func BenchmarkScan(b *testing.B) {
-	cases := append(kernelbench.Cases(),
+	cases := append(slices.Concat(kernelbench.Cases(), kernelbench.SetCases()),
 		kernelbench.Case{SecretLength: 4, NameLength: 16, Distance: 3, Queries: 1},
 		kernelbench.Case{SecretLength: 4, NameLength: 7, Distance: 1, Queries: 64},
 		kernelbench.Case{SecretLength: 4, NameLength: 7, Distance: 1, Queries: 1000},

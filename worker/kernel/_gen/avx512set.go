@@ -120,14 +120,14 @@ func (g avx512) fetch() {
 // is enough.
 func (m *match) number(words int) {
 	m.begin(fmt.Sprintf("avx512Number%d", words),
-		fmt.Sprintf("func(textCodes *[%d]byte, digests *[5][16]uint32, texts *[%d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, codeVectors),
+		fmt.Sprintf("func(textCodes, wordCodes *[%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, codeVectors),
 		fmt.Sprintf("avx512Number%d writes the text codes of each digest into texts, and the numbers of %[1]d words of the bitmap.", words),
-		"textCodes maps each code. count is not 0.")
+		"textCodes and wordCodes map each code for these. count is not 0.")
+	wordCodes := m.load(operand.Mem{Base: m.param("wordCodes")})
 	textCodes, digests := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("digests")
 	texts, numbers, count := m.param("texts"), m.param("numbers"), m.param("count")
 	masks := m.numbers(fmt.Sprintf("avx512Weights%d", words))
-	folded, bytes, halves := m.ZMM(), m.ZMM(), m.ZMM()
-	m.VPBROADCASTD(masks(0x1f1f1f1f), folded)
+	bytes, halves := m.ZMM(), m.ZMM()
 	m.VPBROADCASTD(masks(0x20010100), bytes)  // 0, 1, 1, 32
 	m.VPBROADCASTD(masks(0x00200001), halves) // 1, 32
 	high, low := m.load(m.codesHigh), m.load(m.codesLow)
@@ -135,10 +135,8 @@ func (m *match) number(words int) {
 	c := m.codes(digests, 0, high, low)
 	var f [codeVectors]reg.VecVirtual
 	for w := range c {
-		t := m.lookUp(c[w], textCodes)
-		m.VMOVDQU32(t, vectorAt(texts, w))
-		m.VPANDD(folded, t, t)
-		f[w] = t
+		m.VMOVDQU32(m.lookUp(c[w], textCodes), vectorAt(texts, w))
+		f[w] = m.lookUp(c[w], wordCodes)
 	}
 	at := 0
 	write := func(f reg.Register) {
@@ -202,6 +200,13 @@ func (m *match) test(words int) {
 	m.end()
 }
 
+// places writes which bytes of x are not 0 into found's number w.
+func (m *match) places(x, found reg.Register, w int) {
+	k := m.K()
+	m.VPTESTMB(x, x, k)
+	m.KMOVQ(k, operand.Mem{Base: found, Disp: 8 * w})
+}
+
 // buckets writes the filter for some dozens of names. They are in eight buckets
 // by their first character. For each two characters in a row, tables say in
 // which buckets they may be the first and second of a name's four letters, the
@@ -209,10 +214,10 @@ func (m *match) test(words int) {
 // characters share one with some others.
 func (m *match) buckets() {
 	m.begin("avx512Buckets",
-		fmt.Sprintf("func(textCodes *[%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d][%[1]d]byte, flags *uint64, count int)",
+		fmt.Sprintf("func(textCodes *[%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, flags *uint64, count int)",
 			zmmBytes, codeVectors, codeVectors-1),
 		"avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes",
-		"into texts. Byte b of found's vector w is not 0 if the letters may begin at character 4w+b.",
+		"into texts. Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i.",
 		"tables are for the first character and for the two halves of a pair's number; and then the halves of what",
 		"the numbers of the first, the second and the third pair map to. "+flagsDoc+"count is not 0.")
 	textCodes, base := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("tables")
@@ -248,7 +253,7 @@ func (m *match) buckets() {
 		x := m.lookUp(c[w], first)
 		m.VPTERNLOGD(operand.U8(ternaryAnd), shifted(pairs[1][:], w, 1), pairs[0][w], x)
 		m.VPANDD(shifted(pairs[2][:], w, 2), x, x)
-		m.VMOVDQU32(x, vectorAt(found, w))
+		m.places(x, found, w)
 		if w == 0 {
 			m.VMOVDQA32(x, acc)
 		} else {
@@ -275,7 +280,7 @@ func (m *match) buckets() {
 	m.VPTESTMD(acc, acc, flagged)
 	m.KMOVW(flagged, operand.Mem{Base: flags})
 	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
-	m.ADDQ(operand.I32((codeVectors-1)*zmmBytes), found)
+	m.ADDQ(operand.I8((codeVectors-1)*8), found)
 	m.advance(1, digests, flags, count)
 }
 
@@ -290,7 +295,7 @@ func (m *match) buckets() {
 // two characters each; half of them begin with the first two, half with the last.
 func (m *match) bloom(tables int) {
 	m.begin(fmt.Sprintf("avx512Bloom%d", tables),
-		fmt.Sprintf("func(textCodes *[%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d][%[1]d]byte, flags *uint64, count int)",
+		fmt.Sprintf("func(textCodes *[%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d]uint64, flags *uint64, count int)",
 			zmmBytes, 2*tables, 2*(codeVectors-1), codeVectors, codeVectors-1),
 		fmt.Sprintf("avx512Bloom%d is avx512Buckets with %[1]d tables of two halves. pairs are for the first character, and for the two characters", tables),
 		"of N and of M. scratch is room for what changes the numbers.", flagsDoc+"count is not 0.")
@@ -364,15 +369,15 @@ func (m *match) bloom(tables int) {
 		}
 	}
 	some := in[0]
-	m.VMOVDQU32(in[0], vectorAt(found, 0))
+	m.places(in[0], found, 0)
 	for w := 1; w < places; w++ {
-		m.VMOVDQU32(in[w], vectorAt(found, w))
+		m.places(in[w], found, w)
 		m.VPORD(in[w], some, some)
 	}
 	flagged := m.K()
 	m.VPTESTMD(some, some, flagged)
 	m.KMOVW(flagged, operand.Mem{Base: flags})
 	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
-	m.ADDQ(operand.I32(places*zmmBytes), found)
+	m.ADDQ(operand.I8(places*8), found)
 	m.advance(1, digests, flags, count)
 }

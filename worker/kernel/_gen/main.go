@@ -62,7 +62,7 @@ func generate(out string) error {
 		m.test(words)
 	}
 	m.buckets()
-	for _, tables := range []int{6, 12} {
+	for _, tables := range []int{6, 16} {
 		m.bloom(tables)
 	}
 	if err := assemble(ctx, out, "avx512match"); err != nil {

@@ -3,6 +3,7 @@ package kernelbench_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func TestRun(t *testing.T) {
 // TestCases holds that each case is one, and none is there twice.
 func TestCases(t *testing.T) {
 	seen := make(map[kernelbench.Case]bool)
-	for _, c := range kernelbench.Cases() {
+	for _, c := range slices.Concat(kernelbench.Cases(), kernelbench.SetCases()) {
 		if seen[c] {
 			t.Errorf("%v is there twice", c)
 		}
