@@ -7,7 +7,9 @@ Chromium, docker), kills parts of it in the middle of a job, and compares every 
 
 import base64
 import contextlib
+import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 
 import grpc
@@ -199,6 +203,11 @@ class Watch(Stream):
         return self.end.state, self.end.end_reason, self.hits
 
 
+def digest(answer):
+    """The hash of an answer: of its state, its reason and its hits."""
+    return hashlib.sha256(repr(answer).encode()).hexdigest()[:16]
+
+
 # -- What is done
 
 
@@ -240,6 +249,54 @@ def table():
             check(host["Memory"], "it may use any amount of memory")
             check(all(p.startswith("127.0.0.1:") for p in published), "it is published beyond loopback")
             check((service == "api") == bool(published), "the wrong services are published")
+
+
+def limits():
+    """The kernel knows the limits, Go's heap stays below that of memory, and a worker searches with its share of the CPUs."""
+    units = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    for service in "api", "worker":
+        facts = inspect(only(service))
+        variables = dict(v.split("=", 1) for v in facts["Config"]["Env"])
+        number, unit = re.fullmatch(r"(\d+)(\w*)", variables["GOMEMLIMIT"]).groups()
+        held = int(cgroup(facts, "memory", "memory.limit_in_bytes", "memory.max"))
+        say(f"{service}: {held >> 20} MiB, GOMEMLIMIT {variables['GOMEMLIMIT']}")
+        check(held == facts["HostConfig"]["Memory"], f"its control group has {held} bytes")
+        check(held * 8 < int(number) * units[unit] * 10 < held * 95 // 10, "GOMEMLIMIT does not fit that")
+    for cpus in 1.5, 0:  # the last is the default
+        compose("up", "--detach", "--wait", "worker", env={"WORKER_CPUS": str(cpus)})
+        worker = only("worker")
+        ready = until("the worker is ready", lambda: re.search(r"worker ready.* slots=(\d+)", docker("logs", worker)))
+        threads, cores = int(ready[1]), len(os.sched_getaffinity(0))
+        say(f"WORKER_CPUS={cpus}: it searches with {threads} of {cores} cores")
+        # Go takes at least two.
+        check(threads == (min(cores, max(2, math.ceil(cpus))) if cpus else cores), "that is wrong")
+        check(inspect(worker)["HostConfig"]["NanoCpus"] == cpus * 1e9, "its control group has another share")
+
+
+def cgroup(facts, controller, *names):
+    """What a container's control group says, of version 1 or 2."""
+    of = pathlib.Path(f"/proc/{facts['State']['Pid']}/cgroup").read_text()
+    for line in of.splitlines():
+        _, controllers, path = line.split(":", 2)
+        folders = {controller: f"/sys/fs/cgroup/{controller}", "": "/sys/fs/cgroup"}
+        for each in controllers.split(","):
+            for name in names:
+                file = pathlib.Path(folders.get(each, "/none") + path) / name
+                if file.exists():
+                    return file.read_text().strip()
+    raise Failed(f"no control group of {controller} in:\n{of}")
+
+
+def rebound():
+    """A browser that another name has led to the published port reads nothing."""
+    for host, want in {"localhost:8080": 200, "127.0.0.1:8080": 200, "evil.example:8080": 403}.items():
+        request = urllib.request.Request(DASHBOARD + "queues/", headers={"Host": host})
+        try:
+            got = urllib.request.urlopen(request, timeout=PATIENCE).status
+        except urllib.error.HTTPError as error:
+            got = error.code
+        say(f"{host}: {got}")
+        check(got == want, f"that should be {want}")
 
 
 def browse(screenshot):
@@ -364,6 +421,8 @@ def main():
     with step("docker compose up --detach --wait"):
         compose("up", "--detach", "--wait")
     table()
+    with step("limits"):
+        limits()
 
     channel = grpc.insecure_channel(GRPC)
 
@@ -408,12 +467,15 @@ def main():
         inferior = "--show-inferior", str(distance), "--max-candidates"
         check(hits == find(name, *inferior, str(candidates), "--max-hits", str(MOST_HITS), status=3), "they differ")
         check(len(hits) > 20, "those are too few hits to tell anything")
-        say(f"{candidates} candidates at {rate / 1e6:.0f} M/s, {len(hits)} hits, the same")
+        say(f"{candidates} candidates at {rate / 1e6:.0f} M/s, {len(hits)} hits, the same: answer {digest(want)}")
 
     def first_is_kept():
-        check(watch(first).answer() == want, "the answer of a job that has ended is not what it was")
+        got = watch(first).answer()
+        say(f"the first job's answer: {digest(got)}")
+        check(got == want, "the answer of a job that has ended is not what it was")
 
     with step("the dashboard, in Chromium"):
+        rebound()
         browse(os.environ.get("SCREENSHOT"))
 
     with step("a job without an end: workers scaled, one killed, Redis killed"):
@@ -491,7 +553,9 @@ def main():
         watching.going()
         crash(only("worker"), only("api"), only("redis"))
         compose("up", "--detach", "--wait")
-        check(watch(watching.job).answer() == want, "the answer is another one")
+        got = watch(watching.job).answer()
+        say(f"the answer of the same search, disturbed: {digest(got)}")
+        check(got == want, "the answer is another one")
         first_is_kept()
 
     with step("a backup, restored"):
