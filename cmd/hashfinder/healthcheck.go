@@ -49,7 +49,7 @@ func (c *healthcheckCmd) check(ctx context.Context) error {
 		case err != nil:
 			return err
 		case !present:
-			return errors.New("Redis answers, but no worker of this host is known there")
+			return errors.New("no worker of this host is known to Redis")
 		}
 		return nil
 	}
