@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,7 +22,7 @@ const (
 type loopbackKey struct{}
 
 // newHTTP returns the HTTP server, which is not serving yet. ready tells whether gRPC is.
-func newHTTP(log *slog.Logger, dashboard http.Handler, ready func() bool) *http.Server {
+func newHTTP(log *slog.Logger, dashboard http.Handler, hosts []string, ready func() bool) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready() {
@@ -38,7 +40,7 @@ func newHTTP(log *slog.Logger, dashboard http.Handler, ready func() bool) *http.
 		mux.Handle("/queues/", http.NewCrossOriginProtection().Handler(withPolicy(dashboardPolicy, dashboard)))
 	}
 	return &http.Server{
-		Handler:           refuseRebinding(withPolicy(strictPolicy, mux)),
+		Handler:           refuseRebinding(hosts, withPolicy(strictPolicy, mux)),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderSize,
@@ -58,20 +60,32 @@ func withPolicy(policy string, next http.Handler) http.Handler {
 	})
 }
 
-// refuseRebinding lets nobody but the machine's own names through to a listener on loopback. Otherwise any web page
-// could have its own name resolve to loopback, and its visitors' browsers read what is served here.
-func refuseRebinding(next http.Handler) http.Handler {
+// refuseRebinding lets nobody through who asks by another name than hosts, or, if there are none, than the machine's own
+// to a listener on loopback. Otherwise any web page could have its own name resolve to loopback, and its visitors'
+// browsers read what is served here.
+func refuseRebinding(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if only, _ := r.Context().Value(loopbackKey{}).(bool); only && !isLoopback(r.Host) {
+		host := withoutPort(r.Host)
+		only, _ := r.Context().Value(loopbackKey{}).(bool)
+		switch {
+		case len(hosts) > 0 && !slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) }):
+			http.Error(w, "this address serves "+strings.Join(hosts, ", ")+" only", http.StatusForbidden)
+		case len(hosts) == 0 && only && !isLoopback(r.Host):
 			http.Error(w, "this address serves localhost only", http.StatusForbidden)
-			return
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
 // isLoopback tells whether an address, with or without a port, names loopback.
 func isLoopback(address string) bool {
+	host := withoutPort(address)
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// withoutPort returns the host of an address, without the brackets that an IPv6 address has there.
+func withoutPort(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		host = address
@@ -79,7 +93,7 @@ func isLoopback(address string) bool {
 	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
 		host = host[1 : n-1]
 	}
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
+	return host
 }
 
 func writeText(w http.ResponseWriter, text string) {

@@ -42,6 +42,9 @@ type Config struct {
 	Reflection bool
 	// Dashboard is mounted at /queues/ on HTTP, with the full path in its requests; nil: there is none.
 	Dashboard http.Handler
+	// HTTPHosts are the only names and addresses, without a port, by which HTTP may be asked. Empty: loopback's on a
+	// loopback address, and any on another.
+	HTTPHosts []string
 	// MaxCallDuration bounds every call of Find and FindRange, which then ends with RESOURCE_EXHAUSTED; 0: no bound.
 	MaxCallDuration time.Duration
 	// CancelWait is how long CancelJob waits until nothing runs for the job any more; 0 stands for 5 s.
@@ -105,7 +108,7 @@ func New(cfg Config) *Server {
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
 	}
-	s.http = newHTTP(s.log, cfg.Dashboard, s.ready.Load)
+	s.http = newHTTP(s.log, cfg.Dashboard, cfg.HTTPHosts, s.ready.Load)
 
 	s.setServing(false)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -183,7 +183,7 @@ func TestHTTP(t *testing.T) {
 		{"post of the same origin", "POST", "localhost", "/queues/x", dashboard, http.Header{"Sec-Fetch-Site": {"same-origin"}}, 200, "dashboard"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := newHTTP(slog.New(slog.DiscardHandler), test.dashboard, func() bool { return true })
+			server := newHTTP(slog.New(slog.DiscardHandler), test.dashboard, nil, func() bool { return true })
 			ctx := context.WithValue(t.Context(), loopbackKey{}, true)
 			req := httptest.NewRequestWithContext(ctx, test.method, test.path, nil)
 			req.Host = test.host
@@ -194,6 +194,23 @@ func TestHTTP(t *testing.T) {
 				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, test.code, test.body)
 			}
 		})
+	}
+}
+
+// TestHTTPHosts looks that those who ask by another name are refused, also where the listener is not on loopback.
+func TestHTTPHosts(t *testing.T) {
+	for host, want := range map[string]int{
+		"localhost:8080": 200, "LocalHost": 200, "127.0.0.1:80": 200, "[::1]:8080": 200, "[::1]": 200,
+		"evil.example:8080": 403, "127.0.0.2": 403, "localhost.evil.example": 403, "": 403,
+	} {
+		server := newHTTP(slog.New(slog.DiscardHandler), nil, []string{"localhost", "127.0.0.1", "::1"}, func() bool { return true })
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
+		req.Host = host
+		w := httptest.NewRecorder()
+		server.Handler.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("%q: got %d %q, want %d", host, w.Code, w.Body, want)
+		}
 	}
 }
 

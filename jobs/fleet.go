@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,34 +35,53 @@ func (s *Store) Heartbeat(ctx context.Context, worker string, slots int, rate fl
 	return redisError(ctx, "heartbeat of worker "+worker, err)
 }
 
-// Fleet returns the workers present.
+// Fleet returns what the workers present can do.
 func (s *Store) Fleet(ctx context.Context) (Fleet, error) {
+	workers, err := s.workers(ctx)
+	if err != nil {
+		return Fleet{}, err
+	}
+	var fleet Fleet
+	for _, worker := range workers {
+		fleet.Workers += worker.Workers
+		fleet.Slots += worker.Slots
+		fleet.Rate += worker.Rate
+	}
+	return fleet, nil
+}
+
+// Workers returns the names of the workers present, in no order.
+func (s *Store) Workers(ctx context.Context) ([]string, error) {
+	workers, err := s.workers(ctx)
+	return slices.Collect(maps.Keys(workers)), err
+}
+
+// workers returns the workers present, each as a fleet of its own.
+func (s *Store) workers(ctx context.Context) (map[string]Fleet, error) {
 	call, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	now, err := s.client.Time(call).Result()
 	if err != nil {
-		return Fleet{}, redisError(ctx, "read fleet", err)
+		return nil, redisError(ctx, "read fleet", err)
 	}
-	workers, err := s.client.HGetAll(call, keyFleet).Result()
+	records, err := s.client.HGetAll(call, keyFleet).Result()
 	if err != nil {
-		return Fleet{}, redisError(ctx, "read fleet", err)
+		return nil, redisError(ctx, "read fleet", err)
 	}
-	var fleet Fleet
-	for worker, record := range workers {
+	workers := map[string]Fleet{}
+	for worker, record := range records {
 		words := strings.Fields(record)
 		if len(words) < 3 { // a newer version may say more
-			return Fleet{}, fmt.Errorf("read fleet: malformed record %q of worker %s", record, worker)
+			return nil, fmt.Errorf("read fleet: malformed record %q of worker %s", record, worker)
 		}
 		d := decoder{fields: map[string]string{"until": words[0], "slots": words[1], "rate": words[2]}}
 		if until := d.time("until"); until.Before(now) {
 			continue
 		}
-		fleet.Workers++
-		fleet.Slots += int(d.uint("slots"))
-		fleet.Rate += float64(d.uint("rate"))
+		workers[worker] = Fleet{Workers: 1, Slots: int(d.uint("slots")), Rate: float64(d.uint("rate"))}
 		if d.err != nil {
-			return Fleet{}, fmt.Errorf("read fleet: worker %s: %w", worker, d.err)
+			return nil, fmt.Errorf("read fleet: worker %s: %w", worker, d.err)
 		}
 	}
-	return fleet, nil
+	return workers, nil
 }

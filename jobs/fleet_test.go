@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -54,6 +55,10 @@ func TestFleet(t *testing.T) {
 			t.Errorf("the record of a worker that has gone quiet is kept (%v)", err)
 		}
 		want("another came", jobs.Fleet{Workers: 2, Slots: 2, Rate: 5})
+		names, err := store.Workers(t.Context())
+		if slices.Sort(names); err != nil || !slices.Equal(names, []string{"c d", "e"}) {
+			t.Errorf("got %q, %v, want the workers present", names, err)
+		}
 	})
 }
 

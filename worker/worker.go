@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,14 +97,25 @@ func New(cfg Config) (*Worker, error) {
 
 // newWorker returns a worker that has not tested its kernel, for a complete config.
 func newWorker(cfg Config) *Worker {
+	name := fmt.Sprintf("%s%d/%s", hostPrefix(), os.Getpid(), uuid.NewString()[:8])
+	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}}
+	w.kernel.Store(&cfg.Kernel)
+	return w
+}
+
+// hostPrefix begins the name of every worker of this host.
+func hostPrefix() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	name := fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8])
-	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}}
-	w.kernel.Store(&cfg.Kernel)
-	return w
+	return host + "/"
+}
+
+// Present tells whether a worker of this host is in the fleet: it has run, and said so within five seconds.
+func Present(ctx context.Context, store *jobs.Store) (bool, error) {
+	workers, err := store.Workers(ctx)
+	return slices.ContainsFunc(workers, func(name string) bool { return strings.HasPrefix(name, hostPrefix()) }), err
 }
 
 // Run serves both queues until ctx ends; then it finishes the chunks that run, and returns when nothing of it is left.

@@ -39,7 +39,8 @@ type nodeConfig struct {
 	roles             map[string]bool
 	grpc              net.Listener // served with roleAPI; the node closes it
 	http              net.Listener // served unless nil, with roleAPI or roleDashboard; the node closes it
-	concurrency       int          // 0: GOMAXPROCS
+	httpHosts         []string
+	concurrency       int // 0: GOMAXPROCS
 	limits            jobs.Limits
 	replicas          jobs.Replicas
 	reflection        bool
@@ -108,6 +109,7 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 		edge := api.Config{
 			Service:    jobs.NewService(store, queue, relay, cfg.limits, cfg.logger),
 			Logger:     cfg.logger,
+			HTTPHosts:  cfg.httpHosts,
 			Reflection: cfg.reflection,
 		}
 		if cfg.roles[roleDashboard] {

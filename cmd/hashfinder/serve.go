@@ -23,6 +23,7 @@ type serveCmd struct {
 	Redis       string   `env:"HASHFINDER_REDIS" placeholder:"URL" help:"Redis to keep jobs in: redis://, rediss://, unix://, redis-sentinel:// or redis-cluster://. Without it, one inside this process, which keeps nothing."`
 	GRPCListen  string   `name:"grpc-listen" default:"127.0.0.1:50051" env:"HASHFINDER_GRPC_LISTEN" placeholder:"ADDR" help:"Address of the gRPC API (${default})."`
 	HTTPListen  string   `name:"http-listen" default:"127.0.0.1:8080" env:"HASHFINDER_HTTP_LISTEN" placeholder:"ADDR" help:"Address of /healthz and the dashboard (${default})."`
+	HTTPHosts   []string `name:"http-hosts" env:"HASHFINDER_HTTP_HOSTS" placeholder:"HOST" help:"Names and addresses by which HTTP may be asked, and no others: a browser is kept from reading it for a page that has its own name lead here. Default: loopback's on loopback, any elsewhere."`
 	Insecure    bool     `env:"HASHFINDER_INSECURE" help:"Listen on other addresses than loopback, without encryption or authentication."`
 	Concurrency int      `env:"HASHFINDER_CONCURRENCY" placeholder:"N" help:"Chunks that a worker searches at a time. Default: one a core."`
 
@@ -100,6 +101,7 @@ func (c *serveCmd) Run(ctx context.Context, con *console) error {
 			Retention: c.Retention,
 		},
 		replicas:          jobs.Replicas{Count: c.RedisReplicasAcked, Wait: c.RedisReplicasTimeout},
+		httpHosts:         c.HTTPHosts,
 		reflection:        c.Reflection,
 		dashboardWritable: c.DashboardWritable,
 		logger:            log,
