@@ -15,6 +15,11 @@
 // reached. It does not guarantee where it reports and stops: that depends on
 // the kernel and on the number of queries.
 //
+// Names of which four characters in a row have to match, as most have at small
+// distances, are looked for together when there are many: anchor.go and group.go.
+// A [QuerySet] has queries that come and go while [Searcher] goes through the
+// index space for all of them, slice by slice.
+//
 // Least use:
 //
 //	var stop atomic.Bool

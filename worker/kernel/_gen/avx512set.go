@@ -200,6 +200,17 @@ func (m *match) test(words int) {
 	m.end()
 }
 
+// behind returns what x has for the characters so many behind those of vector w.
+func (m *match) behind(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
+	z := m.ZMM()
+	if w+1 == len(x) {
+		m.VPSRLD(operand.U8(8*characters), x[w], z)
+	} else {
+		m.VPSHRDD(operand.U8(8*characters), x[w+1], x[w], z)
+	}
+	return z
+}
+
 // places writes which bytes of x are not 0 into found's number w.
 func (m *match) places(x, found reg.Register, w int) {
 	k := m.K()
@@ -238,21 +249,12 @@ func (m *match) buckets() {
 	for w := range c {
 		rights[w] = m.lookUp(c[w], right)
 	}
-	shifted := func(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
-		z := m.ZMM()
-		if w+1 == len(x) {
-			m.VPSRLD(operand.U8(8*characters), x[w], z)
-		} else {
-			m.VPSHRDD(operand.U8(8*characters), x[w+1], x[w], z)
-		}
-		return z
-	}
 	var pairs [3][codeVectors]reg.VecVirtual
 	acc := m.ZMM()
 	finish := func(w int) {
 		x := m.lookUp(c[w], first)
-		m.VPTERNLOGD(operand.U8(ternaryAnd), shifted(pairs[1][:], w, 1), pairs[0][w], x)
-		m.VPANDD(shifted(pairs[2][:], w, 2), x, x)
+		m.VPTERNLOGD(operand.U8(ternaryAnd), m.behind(pairs[1][:], w, 1), pairs[0][w], x)
+		m.VPANDD(m.behind(pairs[2][:], w, 2), x, x)
 		m.places(x, found, w)
 		if w == 0 {
 			m.VMOVDQA32(x, acc)
@@ -261,7 +263,7 @@ func (m *match) buckets() {
 		}
 	}
 	for w := range c {
-		n := shifted(rights[:], w, 1)
+		n := m.behind(rights[:], w, 1)
 		m.VPXORD(m.lookUp(c[w], left), n, n)
 		for i := range pairs {
 			if i == 0 && w == codeVectors-1 {
@@ -309,15 +311,6 @@ func (m *match) bloom(tables int) {
 	for w := range c {
 		m.VMOVDQU32(m.lookUp(c[w], codes), vectorAt(texts, w))
 	}
-	shifted := func(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
-		z := m.ZMM()
-		if w+1 == len(x) {
-			m.VPSRLD(operand.U8(8*characters), x[w], z)
-		} else {
-			m.VPSHRDD(operand.U8(8*characters), x[w+1], x[w], z)
-		}
-		return z
-	}
 	// number makes the numbers of pairs by two tables.
 	number := func(table int) (n [codeVectors]reg.VecVirtual) {
 		left, right := m.load(vectorAt(pairs, table)), m.load(vectorAt(pairs, table+1))
@@ -326,7 +319,7 @@ func (m *match) bloom(tables int) {
 			second[w] = m.lookUp(c[w], right)
 		}
 		for w := range c {
-			n[w] = shifted(second[:], w, 1)
+			n[w] = m.behind(second[:], w, 1)
 			m.VPXORD(m.lookUp(c[w], left), n[w], n[w])
 		}
 		return n
@@ -336,11 +329,11 @@ func (m *match) bloom(tables int) {
 	x := number(1)
 	var y [places]reg.VecVirtual
 	for w := range y {
-		y[w] = shifted(x[:], w, 2)
+		y[w] = m.behind(x[:], w, 2)
 	}
 	steps := number(3)
 	for w := range places {
-		other := shifted(steps[:], w, 2)
+		other := m.behind(steps[:], w, 2)
 		m.VMOVDQU32(other, vectorAt(scratch, w))
 		m.VPADDB(other, x[w], x[w])
 		m.VMOVDQU32(steps[w], vectorAt(scratch, places+w))
