@@ -168,7 +168,7 @@ func (s *avx2Scan) match(at, end, first uint64, rows int) uint64 {
 // matchAll is the rest of match where some queries are looked for together.
 func (s *avx2Scan) matchAll(at, end, first uint64, flags *[avx2Stretch]uint8) {
 	for index := at; index < end; index++ {
-		row, lane := int(index-first)/avx2Lanes, int(index-first)%avx2Lanes //nolint:gosec // less than a stretch
+		row, lane := int(index-first)/avx2Lanes, int(index-first)%avx2Lanes
 		before := len(s.hits)
 		if flags[row]>>lane&1 != 0 {
 			s.matchOne(index, row, lane)

@@ -102,7 +102,7 @@ func newBloomCodes() (codes [4][foldMask + 1]uint8) {
 	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // any numbers will do
 	for i := range codes {
 		for c := range codes[i] {
-			codes[i][c] = uint8(random.Uint32()) //nolint:gosec // its lower bits
+			codes[i][c] = uint8(random.Uint32())
 		}
 	}
 	for c := range codes[2] { // M is odd, so that N + iM goes through all numbers
@@ -127,7 +127,7 @@ func (a *avx512Group) fill() {
 	}
 	order := make([]uint8, 0, len(anchors))
 	for c := range anchors {
-		order = append(order, uint8(c)) //nolint:gosec // of five bits
+		order = append(order, uint8(c))
 	}
 	slices.SortStableFunc(order, func(x, y uint8) int { return anchors[y] - anchors[x] })
 	var bucket [foldMask + 1]uint8
@@ -240,14 +240,14 @@ func (p *avx512Pass) lookFound(at uint64) {
 	for half := 0; half < avx512GroupBatch; half += avx512GroupBatch / 2 {
 		n := 0
 		for v := half; v < half+avx512GroupBatch/2; v++ {
-			if uint16(a.flags[v/4]>>(v%4*avx512Lanes)) == 0 { //nolint:gosec // the flags of a vector
+			if uint16(a.flags[v/4]>>(v%4*avx512Lanes)) == 0 {
 				continue
 			}
 			for w, found := range a.found[v] {
 				for {
 					bit := bits.TrailingZeros64(found)
-					a.places[n%len(a.places)] = avx512Place{uint8(v), uint8(bit / 4), uint8(4*w + bit%4)} //nolint:gosec // they are small
-					n += int((found | -found) >> 63)                                                      //nolint:gosec // 0 or 1
+					a.places[n%len(a.places)] = avx512Place{uint8(v), uint8(bit / 4), uint8(4*w + bit%4)}
+					n += int((found | -found) >> 63)
 					found &= found - 1
 					if found == 0 {
 						break
@@ -279,11 +279,11 @@ func (p *avx512Pass) lookBitmap() {
 			for i, flags := range a.wordFlags[v] {
 				for {
 					bit := bits.TrailingZeros64(flags)
-					place := avx512Place{uint8(v), uint8(bit % avx512Lanes), uint8((4*i + bit/avx512Lanes) * step)} //nolint:gosec // they are small
+					place := avx512Place{uint8(v), uint8(bit % avx512Lanes), uint8((4*i + bit/avx512Lanes) * step)}
 					a.places[n%len(a.places)] = place
 					place.place++
 					a.places[(n+1)%len(a.places)] = place
-					n += 2 * int((flags|-flags)>>63) //nolint:gosec // 0 or 2
+					n += 2 * int((flags|-flags)>>63)
 					flags &= flags - 1
 					if flags == 0 {
 						break
@@ -304,10 +304,10 @@ func (p *avx512Pass) look(places []avx512Place, at uint64) {
 		w := place.place / 4
 		eight := uint64(dword(&a.texts[place.vector%avx512GroupBatch][w%avx512Texts], place.lane)) |
 			uint64(dword(&a.texts[place.vector%avx512GroupBatch][(w+1)%avx512Texts], place.lane))<<32
-		k := key(uint32(eight >> (8 * (place.place % 4)))) //nolint:gosec // four of eight bytes
+		k := key(uint32(eight >> (8 * (place.place % 4))))
 		head := x.heads[x.hash(k)]
 		a.keyed[n] = avx512Keyed{place, k, head}
-		n += int(^uint32(head) >> 31) //nolint:gosec // 1 unless it is negative
+		n += int(^uint32(head) >> 31)
 	}
 	for i := range a.keyed[:n] {
 		place, k, node := a.keyed[i].place, a.keyed[i].key, x.node(a.keyed[i].head)
@@ -350,7 +350,7 @@ var wordCodes = newWordCodes()
 
 func newWordCodes() (codes [64]uint8) {
 	for code, class := range codeClass {
-		codes[code] = uint8(wordFold(class)) //nolint:gosec // of five bits
+		codes[code] = uint8(wordFold(class))
 	}
 	return codes
 }

@@ -117,7 +117,7 @@ func (p *pass) span(at, limit uint64) uint64 {
 		work += genericGroup
 		limit = min(limit, p.many.ends-at)
 	}
-	limit = min(limit, max(1, stopEvery/uint64(work))) //nolint:gosec // work is positive
+	limit = min(limit, max(1, stopEvery/uint64(work)))
 	if n := search.SecretLen(at); n < maxSecretLen {
 		limit = min(limit, search.LengthStart(n+1)-at)
 	}

@@ -139,7 +139,7 @@ func (g *group) anchor(w *wanted) {
 			}
 		}
 		for j := range g.anchorsOfPiece() {
-			at := uint8(best + 2*j) //nolint:gosec // in a name
+			at := uint8(best + 2*j)
 			c := w.name[at : at+anchorLen]
 			g.bitmap[wordNumber(c[1], c[2], c[3])] |= 1 << (c[0] & foldMask)
 			g.bitmap[wordNumber(c[0], c[1], c[2])] |= 1 << (c[3] & foldMask)
@@ -307,7 +307,7 @@ func (x *anchorIndex) add(w *wanted, at uint8) {
 	if i >= 0 {
 		x.free = x.nodes[i].next
 	} else {
-		i = int32(len(x.nodes)) //nolint:gosec // there are far fewer than 2^31
+		i = int32(len(x.nodes))
 		x.nodes = append(x.nodes, anchorNode{})
 	}
 	k := w.keyAt(at)

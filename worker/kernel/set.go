@@ -92,7 +92,7 @@ func (s *QuerySet) change(c change) {
 	// A searcher that has missed more than there are queries begins anew.
 	if len(s.changes) > 2*len(s.queries)+1024 {
 		drop := len(s.changes) / 2
-		s.first += uint64(drop) //nolint:gosec // it is positive
+		s.first += uint64(drop)
 		s.changes = append(make([]change, 0, cap(s.changes)), s.changes[drop:]...)
 	}
 	s.changes = append(s.changes, c)
