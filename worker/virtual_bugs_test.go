@@ -44,8 +44,8 @@ var bugs = []struct {
 		{Script: "prelude", Old: `if index >= searched and index < limit then`, New: `if index < limit then`},
 	}}, []string{"I2", "I3"}, nil},
 	{tap.Bug{Name: "lease renewed after loss", Edits: []tap.Edit{
-		{Script: "renew", Old: `if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held', int(stop)} end`},
-		{Script: "flush", Old: `if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held'} end`},
+		{Script: "renew", Old: `if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held', int(stop)} end`},
+		{Script: "flush", Old: `if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held'} end`},
 	}}, []string{"I13"}, loseLease("flush")},
 	{tap.Bug{Name: "double ticket number", Edits: []tap.Edit{
 		{Script: "prelude", Old: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 1)`, New: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 0) + 1`},

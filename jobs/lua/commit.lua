@@ -8,7 +8,7 @@ local attempt = args[1]
 if not redis.call('ZSCORE', leases, attempt) then
   local again = answered(attempt, {COMMITTED = true})
   if again then return {'done', unpack(again)} end
-  return {'lost'}
+  return lost(attempt)
 end
 local record = redis.call('HGET', attempts, attempt)
 local lo, hi = parse(record)

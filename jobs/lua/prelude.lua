@@ -23,7 +23,7 @@ local leases, attempts, done, retry, deaths, tickets = KEYS[6], KEYS[7], KEYS[8]
 
 local LEASE = 3000        -- ms that an attempt is held without being renewed
 local ORPHAN = 9500       -- ms that an attached job lives without a watcher: ten seconds, less what the reconciler takes to come by
-local ABSENCE = 3000      -- ms without a reconciler after which nobody could have attended either
+local ABSENCE = 3000      -- ms without any process after which nobody could have attended either
 local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
 local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
@@ -319,6 +319,24 @@ local function expire()
     if record then conclude(attempt, record, 'EXPIRED') end
     if poison then return fail(poison) end
   end
+end
+
+-- lost is the answer to an attempt that has no lease any more. If that ran out, the chunk was taken to have killed the worker.
+-- It has not: the worker was stopped, or cut off, or the clock was set forward. So that death is taken back.
+local function lost(attempt)
+  local tail = ' ' .. attempt
+  local lines = redis.call('HLEN', deaths) > 0 and redis.call('LRANGE', jobs[1].trail, 0, -1) or {}
+  for i = #lines, 1, -1 do
+    if string.sub(lines[i], -#tail) == tail then
+      local lo = string.match(lines[i], '^EXPIRED (%d+) %d+ %d+ %d+ %- ')
+      if lo and num(deaths, lo) > 0 then
+        redis.call('LSET', jobs[1].trail, i - 1, (string.gsub(lines[i], ' %- ', ' heard ', 1)))
+        redis.call('HINCRBY', deaths, lo, -1)
+      end
+      break
+    end
+  end
+  return {'lost'}
 end
 
 -- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose

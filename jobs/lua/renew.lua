@@ -5,7 +5,7 @@
 -- Returns {"held", end of what still matters} | {"stop"}  nothing does: release | {"lost"}  it is another's
 local stop = horizon()
 if stop == 0 then return {'stop'} end
-if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end
+if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end
 local lo, hi = parse(redis.call('HGET', attempts, args[1]))
 redis.call('ZADD', leases, int(now + LEASE), args[1])
 if lo >= stop or finished(lo, hi) then return {'stop'} end
