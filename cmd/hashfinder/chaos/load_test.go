@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	clients = 8 // that have a job each
-
 	// ceiling is the largest budget of candidates. The server gives it to the searches of the older service.
 	ceiling = 1 << 25
 	maxHits = 1_000_000
@@ -43,9 +41,10 @@ const (
 
 // load is clients that have jobs done.
 type load struct {
-	client *client
-	lives  []life
-	slow   bool // streams are read slowly
+	client  *client
+	clients int // that have a job each
+	lives   []life
+	slow    bool // streams are read slowly
 	// resumed counts streams that were resumed.
 	resumed atomic.Int64
 
@@ -67,7 +66,7 @@ type lived struct {
 func (l *load) run(ctx context.Context, t *testing.T, stop <-chan struct{}) {
 	t.Helper()
 	var all sync.WaitGroup
-	for n := range clients {
+	for n := range l.clients {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				select {
@@ -75,7 +74,7 @@ func (l *load) run(ctx context.Context, t *testing.T, stop <-chan struct{}) {
 					return
 				default:
 				}
-				life := l.lives[(n+i*clients)%len(l.lives)]
+				life := l.lives[(n+i*l.clients)%len(l.lives)]
 				if err := l.live(ctx, life); err != nil {
 					t.Errorf("a job of kind %d: %v", life, err)
 					return
@@ -125,7 +124,7 @@ func (l *load) live(ctx context.Context, life life) error {
 	}
 	watch(func() time.Duration { return 0 }, read)
 	if rand.IntN(2) == 0 {
-		watch(func() time.Duration { return between(20*time.Millisecond, 400*time.Millisecond) }, func() {})
+		watch(func() time.Duration { return between(50*time.Millisecond, time.Second) }, func() {})
 	}
 	if life == toCancel {
 		_ = pause(ctx, between(0, 1200*time.Millisecond))
@@ -195,7 +194,9 @@ func (l *load) struck(strikes []strike) int {
 type strike struct{ from, to int64 }
 
 // bases are names of which no two queries have more than a spelling in common.
-var bases = []string{"gopherit", "hashname", "doctoral", "mongoose", "bluebird", "sandwich"}
+var bases = []string{
+	"gopherit", "hashname", "doctoral", "mongoose", "bluebird", "sandwich", "clockize", "faultily", "journeys", "publican", "workload", "zeppelin",
+}
 
 // spec returns what a job is to be. Each has another spelling of a name, so that the kernels' batches tell its job.
 func (l *load) spec(life life) *history.Spec {
