@@ -275,8 +275,8 @@ func TestChunkThatKillsThreeWorkersFailsItsJobAlone(t *testing.T) {
 				t.Fatalf("got %s after %d deaths, want RUNNING", got.State, death)
 			}
 			chunk := b.claim(t, bad)
-			if chunk.Lo != firstChunk {
-				t.Fatalf("got the chunk at %d, want that at %d", chunk.Lo, firstChunk)
+			if chunk.Lo != firstChunk || chunk.Deaths != uint64(death) {
+				t.Fatalf("got the chunk at %d after %d deaths, want that at %d after %d", chunk.Lo, chunk.Deaths, firstChunk, death)
 			}
 			if death == 1 { // its worker saw it die
 				b.release(t, chunk, true)

@@ -68,7 +68,11 @@ func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
 		defer close(tended)
 		r.tend(tending, w.cfg.Store, claimed)
 	}()
-	w.search(r)
+	leave := w.room.enter(r.chunk.Deaths >= suspectDeaths, r.stop.Load)
+	if !r.stop.Load() {
+		w.search(r)
+	}
+	leave()
 	stopTending()
 	<-tended
 }

@@ -315,7 +315,7 @@ func (h *History) checkOrphans(o *Options) []Violation {
 		for _, b := range j.batches {
 			last, shown := h.attended(j, b.end)
 			// An absence of Redis gives watchers time to come back.
-			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall)
+			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall, NoWorker)
 			if from == never || b.end == never {
 				continue
 			}

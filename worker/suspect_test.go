@@ -1,0 +1,75 @@
+package worker_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashfinder/hashfinder/worker"
+)
+
+// A chunk that may have killed its workers is searched while the worker searches nothing else, so that what kills the
+// worker then is known.
+func TestSuspectIsAlone(t *testing.T) {
+	const long = 3_600_000
+	type visit struct {
+		name          string
+		suspect       bool
+		comes, leaves time.Duration // in milliseconds, the second one after it is in
+		halted        bool
+	}
+	tests := []struct {
+		name   string
+		visits []visit
+		want   []time.Duration // when each is in, in milliseconds
+	}{
+		{"others are together", []visit{{"a", false, 0, long, false}, {"b", false, 10, long, false}}, []time.Duration{0, 10}},
+		{"alone at once", []visit{{"s", true, 0, 100, false}}, []time.Duration{0}},
+		{
+			"waits for those before it, and those after it wait",
+			[]visit{{"a", false, 0, 300, false}, {"s", true, 100, 200, false}, {"b", false, 150, long, false}},
+			[]time.Duration{0, 300, 500},
+		},
+		{
+			"one after the other",
+			[]visit{{"s", true, 0, 300, false}, {"t", true, 100, 300, false}},
+			[]time.Duration{0, 300},
+		},
+		{
+			"not for one that hangs",
+			[]visit{{"a", false, 0, long, false}, {"s", true, 100, 200, false}, {"b", false, 200, long, false}},
+			[]time.Duration{0, 1100, 1200},
+		},
+		{"not when nobody wants it", []visit{{"a", false, 0, long, false}, {"s", true, 100, 200, true}}, []time.Duration{0, 100}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var room worker.Room
+				begin := time.Now()
+				got := make([]time.Duration, len(test.visits))
+				var all sync.WaitGroup
+				for i, v := range test.visits {
+					all.Go(func() {
+						time.Sleep(v.comes * time.Millisecond)
+						leave := room.Enter(v.suspect, func() bool { return v.halted })
+						got[i] = time.Since(begin)
+						time.Sleep(v.leaves * time.Millisecond)
+						leave()
+					})
+				}
+				all.Wait()
+				for i, v := range test.visits { // which of those that wait looks first is as it comes
+					if off := got[i] - test.want[i]*time.Millisecond; off < 0 || off > 10*time.Millisecond {
+						t.Errorf("%s is in after %v, want %v", v.name, got[i], test.want[i]*time.Millisecond)
+					}
+				}
+				if !slices.IsSorted(got) {
+					t.Errorf("they are in after %v", got)
+				}
+			})
+		})
+	}
+}
