@@ -121,6 +121,15 @@ func (s *Store) Renew(ctx context.Context, c *Chunk) error {
 	return held(reply)
 }
 
+// Alone is Renew by a worker that searches nothing else: if it dies of the chunk, that is known. Errors: as Renew.
+func (s *Store) Alone(ctx context.Context, c *Chunk) error {
+	reply, err := s.run(ctx, s.scripts.renew, c.Sweep, c.jobs(), nil, c.Attempt, boolArg(true))
+	if err != nil {
+		return redisError(ctx, "renew lease "+c.Attempt, err)
+	}
+	return held(reply)
+}
+
 // Flush hands over hits of a chunk that still runs, one slice for each member, in index order; everything below upto was
 // searched, and its hits handed over. It extends the lease. More than MaxBatch hits may then wait to be logged; they
 // follow with the next call, or with Commit. Errors: ErrStop, ErrLost, ErrUnavailable.

@@ -8,6 +8,6 @@ func NewUntested(cfg Config) *Worker { return newWorker(cfg) }
 type Room struct{ room }
 
 // Enter is room.enter.
-func (r *Room) Enter(suspect bool, halted func() bool) (leave func()) {
+func (r *Room) Enter(suspect bool, halted func() bool) (alone bool, leave func()) {
 	return r.enter(suspect, halted)
 }

@@ -22,8 +22,9 @@ type room struct {
 	suspect bool // one is inside, or waits until it is alone
 }
 
-// enter lets a chunk in, after a while in any case, or when the chunk is halted. leave is to be called in the end.
-func (m *room) enter(suspect bool, halted func() bool) (leave func()) {
+// enter lets a chunk in, after a while in any case, or when the chunk is halted. alone tells whether it is, which no other
+// is that is no suspect. leave is to be called in the end.
+func (m *room) enter(suspect bool, halted func() bool) (alone bool, leave func()) {
 	begin, claimed := time.Now(), false
 	may := func() bool {
 		m.mu.Lock()
@@ -34,6 +35,7 @@ func (m *room) enter(suspect bool, halted func() bool) (leave func()) {
 		free := !m.suspect && !suspect || claimed && m.inside == 0
 		if free || halted() || time.Since(begin) >= suspectPatience {
 			m.inside++
+			alone = claimed && m.inside == 1
 			return true
 		}
 		return false
@@ -45,7 +47,7 @@ func (m *room) enter(suspect bool, halted func() bool) (leave func()) {
 			<-ticker.C
 		}
 	}
-	return func() {
+	return alone, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.inside--

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,38 +25,42 @@ func TestSuspectIsAlone(t *testing.T) {
 		name   string
 		visits []visit
 		want   []time.Duration // when each is in, in milliseconds
+		alone  string          // those that are
 	}{
-		{"others are together", []visit{{"a", false, 0, long, false}, {"b", false, 10, long, false}}, []time.Duration{0, 10}},
-		{"alone at once", []visit{{"s", true, 0, 100, false}}, []time.Duration{0}},
+		{"others are together", []visit{{"a", false, 0, long, false}, {"b", false, 10, long, false}}, []time.Duration{0, 10}, ""},
+		{"alone at once", []visit{{"s", true, 0, 100, false}}, []time.Duration{0}, "s"},
 		{
 			"waits for those before it, and those after it wait",
 			[]visit{{"a", false, 0, 300, false}, {"s", true, 100, 200, false}, {"b", false, 150, long, false}},
 			[]time.Duration{0, 300, 500},
+			"s",
 		},
 		{
 			"one after the other",
 			[]visit{{"s", true, 0, 300, false}, {"t", true, 100, 300, false}},
 			[]time.Duration{0, 300},
+			"st",
 		},
 		{
 			"not for one that hangs",
 			[]visit{{"a", false, 0, long, false}, {"s", true, 100, 200, false}, {"b", false, 200, long, false}},
 			[]time.Duration{0, 1100, 1200},
+			"",
 		},
-		{"not when nobody wants it", []visit{{"a", false, 0, long, false}, {"s", true, 100, 200, true}}, []time.Duration{0, 100}},
+		{"not when nobody wants it", []visit{{"a", false, 0, long, false}, {"s", true, 100, 200, true}}, []time.Duration{0, 100}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var room worker.Room
 				begin := time.Now()
-				got := make([]time.Duration, len(test.visits))
+				got, alone := make([]time.Duration, len(test.visits)), make([]bool, len(test.visits))
 				var all sync.WaitGroup
 				for i, v := range test.visits {
 					all.Go(func() {
 						time.Sleep(v.comes * time.Millisecond)
-						leave := room.Enter(v.suspect, func() bool { return v.halted })
-						got[i] = time.Since(begin)
+						is, leave := room.Enter(v.suspect, func() bool { return v.halted })
+						got[i], alone[i] = time.Since(begin), is
 						time.Sleep(v.leaves * time.Millisecond)
 						leave()
 					})
@@ -64,6 +69,9 @@ func TestSuspectIsAlone(t *testing.T) {
 				for i, v := range test.visits { // which of those that wait looks first is as it comes
 					if off := got[i] - test.want[i]*time.Millisecond; off < 0 || off > 10*time.Millisecond {
 						t.Errorf("%s is in after %v, want %v", v.name, got[i], test.want[i]*time.Millisecond)
+					}
+					if want := strings.Contains(test.alone, v.name); alone[i] != want {
+						t.Errorf("%s is alone: got %v, want %v", v.name, alone[i], want)
 					}
 				}
 				if !slices.IsSorted(got) {

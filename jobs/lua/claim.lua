@@ -23,7 +23,7 @@ end
 local members = redis.call('ZRANGE', limits, 0, -1)
 if #members == 0 then
   -- The same call again, after its reply was lost: nobody wants the chunk any more, and its caller will not know of it.
-  local record = give_back(attempt, false)
+  local record = give_back(attempt, 'none')
   if record then
     conclude(attempt, record, 'RELEASED')
     for _, j in ipairs(jobs) do settle(j) end

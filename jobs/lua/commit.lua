@@ -21,7 +21,7 @@ if finished(lo, hi) then
 end
 -- A copy that still runs is told to look: its next renewal says stop.
 if held(lo) then for _, j in ipairs(jobs) do poke[j.id] = true end end
-redis.call('HDEL', deaths, int(lo))
+redis.call('HDEL', deaths, int(lo), 'alone:' .. attempt)
 
 local chunk = int(lo) .. ':' .. int(hi)
 redis.call('ZREM', retry, chunk)
