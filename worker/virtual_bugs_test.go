@@ -20,8 +20,8 @@ var bugs = []struct {
 		// An attempt whose lease has run out is remembered, and may commit.
 		{Script: "prelude", Old: `  redis.call('ZREM', leases, attempt)
   redis.call('HDEL', attempts, attempt)
-  if not record`, New: `  redis.call('ZREM', leases, attempt)
-  if not record`},
+  local alone`, New: `  redis.call('ZREM', leases, attempt)
+  local alone`},
 		{Script: "prelude", Old: `  if not finished(lo, hi) and not held(lo) then`, New: `  if not finished(lo, hi) then`},
 		{Script: "commit", Old: `if not redis.call('ZSCORE', leases, attempt) then`, New: `if redis.call('HEXISTS', attempts, attempt) == 0 then`},
 	}}, []string{"I13"}, loseLease("commit")},

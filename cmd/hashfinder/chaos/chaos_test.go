@@ -116,7 +116,7 @@ func run(t *testing.T, f *fault, answers *references) result {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &load{client: s.client, clients: cmp.Or(f.clients, *clients), lives: f.lives, slow: f.readers}
+		l := &load{client: s.client, clients: cmp.Or(f.clients, *clients), ceiling: min(ceiling, f.with.ceiling), lives: f.lives, slow: f.readers}
 		if l.lives == nil {
 			l.lives = []life{toSpend, toCancel, toFind, toLeave, toSpend, toExpire, toSpend, toCancel}
 		}

@@ -49,7 +49,7 @@ func faults() []fault {
 		{name: "kill worker", strikes: 3, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
 		{name: "kill redis", strikes: 3, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), nil) }},
 		{name: "kill api", strikes: 3, lives: everyday, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.fronts)) }},
-		{name: "kill api, only finds", clients: 8, strikes: 10, long: true, lives: []life{toStay}, strike: killFront},
+		{name: "kill api, only finds", strikes: 10, long: true, lives: []life{toStay}, with: setup{ceiling: 1 << 23}, strike: killFront},
 		{name: "kill all", strikes: 2, strike: killAll, orphan: goneTime},
 		{name: "stall worker 5 s", strikes: 1, strike: stall(5 * time.Second)},
 		{name: "stall worker 35 s", clients: 12, strikes: 1, long: true, strike: stall(35 * time.Second)},

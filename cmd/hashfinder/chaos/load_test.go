@@ -42,7 +42,8 @@ const (
 // load is clients that have jobs done.
 type load struct {
 	client  *client
-	clients int // that have a job each
+	clients int    // that have a job each
+	ceiling uint64 // of their budgets
 	lives   []life
 	slow    bool // streams are read slowly
 	// resumed counts streams that were resumed.
@@ -213,7 +214,7 @@ func (l *load) spec(life life) *history.Spec {
 		name.WriteRune(c)
 	}
 	q := search.Query{Name: name.String(), Interesting: 3}
-	spec := &history.Spec{Candidates: ceiling, Hits: maxHits}
+	spec := &history.Spec{Candidates: l.ceiling, Hits: maxHits}
 	switch life {
 	case toSpend:
 		// As many short ones as long ones: chunks of all lengths.
