@@ -44,10 +44,10 @@ var everyday = []life{toSpend, toCancel, toFind, toLeave, toSpend, toSpend, toCa
 func faults() []fault {
 	all := []fault{
 		{name: "none", strikes: 2, strike: func(ctx context.Context, _ *system) error { return pause(ctx, time.Second) }},
-		{name: "only cancels", clients: 16, strikes: 1, long: true, lives: []life{toCancel}, with: setup{nap: time.Millisecond}, strike: func(ctx context.Context, _ *system) error { return pause(ctx, 20*time.Second) }},
+		{name: "only cancels", clients: 8, strikes: 1, long: true, lives: []life{toStop}, with: setup{pace: 2e5, nap: time.Millisecond}, strike: func(ctx context.Context, _ *system) error { return pause(ctx, 40*time.Second) }},
 		{name: "kill worker, only budgets", strikes: 10, long: true, lives: []life{toSpend}, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
 		{name: "kill worker", strikes: 3, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
-		{name: "kill redis", strikes: 3, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), nil) }},
+		{name: "kill redis", strikes: 3, orphan: goneTime, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), nil) }},
 		{name: "kill api", strikes: 3, lives: everyday, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.fronts)) }},
 		{name: "kill api, only finds", strikes: 10, long: true, lives: []life{toStay}, with: setup{ceiling: 1 << 23}, strike: killFront},
 		{name: "kill all", strikes: 2, strike: killAll, orphan: goneTime},
@@ -55,7 +55,6 @@ func faults() []fault {
 		{name: "stall worker 35 s", clients: 12, strikes: 1, long: true, strike: stall(35 * time.Second)},
 		{name: "stall worker 90 s", clients: 12, strikes: 1, long: true, strike: stall(90 * time.Second)},
 		{name: "redis slow", strikes: 2, strike: everyLink("latency", map[string]any{"latency": 150, "jitter": 100}, 2*time.Second)},
-		// The strikes come so close that together they can be an absence of three seconds.
 		{name: "redis resets", strikes: 3, orphan: goneTime, strike: everyLink("reset_peer", map[string]any{"timeout": 0}, 500*time.Millisecond)},
 		{name: "worker half-open", strikes: 1, strike: func(ctx context.Context, s *system) error { return halfOpen(ctx, s, one(s.workers)) }},
 		{name: "api half-open", strikes: 1, strike: func(ctx context.Context, s *system) error { return halfOpen(ctx, s, one(s.fronts)) }},
@@ -68,7 +67,7 @@ func faults() []fault {
 		{name: "api refused", strikes: 1, long: true, strike: func(ctx context.Context, s *system) error { return refused(ctx, s, one(s.fronts)) }},
 		{name: "redis sleeps 5 s", strikes: 1, strike: sleep, orphan: goneTime},
 		{name: "no pub/sub", strikes: 2, strike: noPubSub},
-		{name: "torn file", strikes: 3, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), tear) }},
+		{name: "torn file", strikes: 3, orphan: goneTime, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), tear) }},
 		{
 			// What was acknowledged is gone, so what clients saw before proves nothing. Once a run: Redis 7.0 leaves the
 			// begin of a transaction in the file that it has cut short, and loses what follows on it at its next start.
@@ -133,7 +132,8 @@ func killFront(ctx context.Context, s *system) error {
 }
 
 // goneTime is how long an orphan may go on when Redis was gone for three seconds: watchers get ten anew to come back, from
-// when a process is there again.
+// when a process is there again. Strikes that come one upon the other are such an absence too: go-redis tries no more often
+// than once a second, so between them nobody may get through.
 const goneTime = 12 * time.Second
 
 // killAll kills everything, and starts it again.

@@ -37,6 +37,7 @@ const (
 	toLeave              // the older service: its client leaves
 	toStay               // the older service: its client stays as long as it can
 	toPoison             // a chunk of it is poisoned
+	toStop               // it is cancelled while it is searched, on a machine that has nothing else to do
 )
 
 // load is clients that have jobs done.
@@ -124,11 +125,15 @@ func (l *load) live(ctx context.Context, life life) error {
 		read = func() { _ = pause(ctx, 2*time.Millisecond) }
 	}
 	watch(func() time.Duration { return 0 }, read)
-	if rand.IntN(2) == 0 {
+	if life != toStop && rand.IntN(2) == 0 {
 		watch(func() time.Duration { return between(50*time.Millisecond, time.Second) }, func() {})
 	}
-	if life == toCancel {
-		_ = pause(ctx, between(0, 1200*time.Millisecond))
+	if life == toCancel || life == toStop {
+		patience := between(0, 1200*time.Millisecond)
+		if life == toStop {
+			patience = between(100*time.Millisecond, 250*time.Millisecond)
+		}
+		_ = pause(ctx, patience)
 		if _, err := l.client.cancel(ctx, id); err != nil && again(err) {
 			return err
 		}
