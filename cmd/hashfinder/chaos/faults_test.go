@@ -45,7 +45,7 @@ func faults() []fault {
 	all := []fault{
 		{name: "none", strikes: 2, strike: func(ctx context.Context, _ *system) error { return pause(ctx, time.Second) }},
 		{name: "only cancels", clients: 8, strikes: 1, long: true, lives: []life{toStop}, with: setup{pace: 2e5, nap: time.Millisecond}, strike: func(ctx context.Context, _ *system) error { return pause(ctx, 40*time.Second) }},
-		{name: "kill worker, only budgets", strikes: 10, long: true, lives: []life{toSpend}, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
+		{name: "kill worker, only budgets", clients: 8, strikes: 10, long: true, lives: []life{toSpend}, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
 		{name: "kill worker", strikes: 3, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.workers)) }},
 		{name: "kill redis", strikes: 3, orphan: goneTime, strike: func(ctx context.Context, s *system) error { return s.redis.down(ctx, briefly(ctx), nil) }},
 		{name: "kill api", strikes: 3, lives: everyday, strike: func(ctx context.Context, s *system) error { return restart(ctx, one(s.fronts)) }},
