@@ -233,6 +233,7 @@ func (l *load) spec(life life) *history.Spec {
 		q.Ideal = 2
 	case toCancel:
 		q.Interesting = 4
+	case toStop: // few hits, so that nothing else is done
 	case toExpire:
 		spec.Duration = between(300*time.Millisecond, 1500*time.Millisecond).Truncate(time.Millisecond)
 	case toLeave, toStay:
