@@ -48,7 +48,8 @@ var (
 )
 
 const (
-	KeyFleet   = keyFleet
-	KeyLeader  = keyLeader
-	KeyTenants = keyTenants
+	KeyFleet    = keyFleet
+	KeyLeader   = keyLeader
+	KeyPresence = keyPresence
+	KeyTenants  = keyTenants
 )

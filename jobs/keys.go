@@ -12,12 +12,13 @@ const (
 
 // Keys of the pool.
 const (
-	keyLive    = pool + "live"    // zset: jobs that have not ended, by creation time
-	keyActive  = pool + "active"  // hash: tenant -> number of those
-	keyFleet   = pool + "fleet"   // hash: worker -> when it is dropped, slots, rate
-	keyTenants = pool + "tenants" // set: those that ever submitted a job
-	keyLeader  = pool + "leader"  // string: the process whose reconciler leads
-	keySchema  = pool + "schema"  // string: of which schema all of these are
+	keyLive     = pool + "live"     // zset: jobs that have not ended, by creation time
+	keyActive   = pool + "active"   // hash: tenant -> number of those
+	keyFleet    = pool + "fleet"    // hash: worker -> when it is dropped, slots, rate
+	keyTenants  = pool + "tenants"  // set: those that ever submitted a job
+	keyLeader   = pool + "leader"   // string: the process whose reconciler leads
+	keyPresence = pool + "presence" // hash: when the processes were last there
+	keySchema   = pool + "schema"   // string: of which schema all of these are
 
 	keyReplicated = pool + "replicated" // counter: writes by which replicas confirm all before them
 

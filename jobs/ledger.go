@@ -17,6 +17,7 @@ type Chunk struct {
 	Attempt string
 	Lo, Hi  uint64
 	Members []Member
+	Deaths  uint64 // attempts of it that have died
 }
 
 // Member is a job that a chunk is searched for.
@@ -81,7 +82,8 @@ func (s *Store) Claim(ctx context.Context, ticket Ticket, attempt, worker string
 func decodeChunk(ticket Ticket, attempt string, reply []string) (*Chunk, error) {
 	d := decoder{fields: map[string]string{"lo": reply[0], "hi": reply[1]}}
 	chunk := &Chunk{Sweep: ticket.Sweep, Queue: ticket.Queue, Attempt: attempt, Lo: d.uint("lo"), Hi: d.uint("hi")}
-	for m := reply[2:]; len(m) >= 3; m = m[3:] {
+	m := reply[2:]
+	for ; len(m) >= 3; m = m[3:] {
 		record := strings.SplitN(m[2], ":", 3)
 		if len(record) != 3 {
 			return nil, fmt.Errorf("claim chunk of sweep %s: malformed query record %q", ticket.Sweep, m[2])
@@ -90,6 +92,10 @@ func decodeChunk(ticket Ticket, attempt string, reply []string) (*Chunk, error) 
 		chunk.Members = append(chunk.Members, Member{
 			Job: m[0], Profile: record[1], Query: []byte(record[2]), Limit: d.uint("limit"), MaxHits: d.uint("max_hits"),
 		})
+	}
+	if len(m) > 0 {
+		d.fields = map[string]string{"deaths": m[0]}
+		chunk.Deaths = d.uint("deaths")
 	}
 	if d.err != nil {
 		return nil, fmt.Errorf("claim chunk of sweep %s: %w", ticket.Sweep, d.err)
@@ -109,6 +115,15 @@ func Unanswered(ticket Ticket, attempt string) *Chunk {
 // Renew extends the chunk's lease. Errors: ErrStop, ErrLost, ErrUnavailable.
 func (s *Store) Renew(ctx context.Context, c *Chunk) error {
 	reply, err := s.run(ctx, s.scripts.renew, c.Sweep, c.jobs(), nil, c.Attempt)
+	if err != nil {
+		return redisError(ctx, "renew lease "+c.Attempt, err)
+	}
+	return held(reply)
+}
+
+// Alone is Renew by a worker that searches nothing else: if it dies of the chunk, that is known. Errors: as Renew.
+func (s *Store) Alone(ctx context.Context, c *Chunk) error {
+	reply, err := s.run(ctx, s.scripts.renew, c.Sweep, c.jobs(), nil, c.Attempt, boolArg(true))
 	if err != nil {
 		return redisError(ctx, "renew lease "+c.Attempt, err)
 	}

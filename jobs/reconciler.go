@@ -76,7 +76,7 @@ func (r *Reconciler) tick(ctx context.Context, tick int) error {
 func (r *Reconciler) lead(ctx context.Context, ttl time.Duration) (bool, error) {
 	call, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	leads, err := r.store.scripts.lead.Run(call, r.store.client, []string{keyLeader}, r.name, ttl.Milliseconds()).Bool()
+	leads, err := r.store.scripts.lead.Run(call, r.store.client, []string{keyLeader, keyPresence}, r.name, ttl.Milliseconds()).Bool()
 	return leads, redisError(ctx, "lead", err)
 }
 
@@ -143,7 +143,7 @@ func (s *Store) sharing(ctx context.Context, ids []string) (int, error) {
 // reconcile looks at one job and its sweep, and returns the tickets that should be in the queue.
 func (s *Store) reconcile(ctx context.Context, id string, window int) ([]Ticket, error) {
 	members := []string{id}
-	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, nil, window, uuid.NewString())
+	reply, err := s.run(ctx, s.scripts.reconcile, sweepOf(id), members, []string{keyPresence}, window, uuid.NewString())
 	if err != nil {
 		return nil, redisError(ctx, "reconcile job "+id, err)
 	}

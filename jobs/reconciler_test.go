@@ -275,12 +275,26 @@ func TestChunkThatKillsThreeWorkersFailsItsJobAlone(t *testing.T) {
 				t.Fatalf("got %s after %d deaths, want RUNNING", got.State, death)
 			}
 			chunk := b.claim(t, bad)
-			if chunk.Lo != firstChunk {
-				t.Fatalf("got the chunk at %d, want that at %d", chunk.Lo, firstChunk)
+			if chunk.Lo != firstChunk || chunk.Deaths != uint64(death) {
+				t.Fatalf("got the chunk at %d after %d deaths, want that at %d after %d", chunk.Lo, chunk.Deaths, firstChunk, death)
 			}
 			if death == 1 { // its worker saw it die
 				b.release(t, chunk, true)
 				continue
+			}
+			if death == 2 {
+				// One that another chunk may have killed its worker for does not count.
+				b.expireLease(t, chunk)
+				b.reconcile(t)
+				if err := b.store.Renew(t.Context(), chunk); !errors.Is(err, jobs.ErrLost) { // nor is it taken back
+					t.Errorf("renewal: got %v, want ErrLost", err)
+				}
+				if chunk = b.claim(t, bad); chunk.Deaths != 2 {
+					t.Fatalf("got %d deaths, want 2", chunk.Deaths)
+				}
+				if err := b.store.Alone(t.Context(), chunk); err != nil {
+					t.Fatal(err)
+				}
 			}
 			b.expireLease(t, chunk)
 			b.reconcile(t)
@@ -295,6 +309,54 @@ func TestChunkThatKillsThreeWorkersFailsItsJobAlone(t *testing.T) {
 		b.commit(t, fine)
 		if got := b.get(t, good.ID); got.State != jobs.Exhausted || got.Poison != "" {
 			t.Errorf("the other job: got %+v, want EXHAUSTED", got)
+		}
+	})
+}
+
+// A worker whose lease ran out while it was stopped, or cut off, or because the clock was set forward, was not killed by
+// its chunk: whatever it then asks for shows that.
+func TestChunkOfAWorkerThatIsHeardAgainIsNoPoison(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		lost := func(what string, err error) {
+			t.Helper()
+			if !errors.Is(err, jobs.ErrLost) {
+				t.Errorf("%s of a lease that ran out: got %v, want ErrLost", what, err)
+			}
+		}
+		job := b.submit(t, spec(10))
+		for range 3 {
+			for _, heard := range []func(*jobs.Chunk){
+				func(c *jobs.Chunk) { lost("renewal", b.store.Renew(t.Context(), c)) },
+				func(c *jobs.Chunk) { lost("flush", b.store.Flush(t.Context(), c, c.Lo, [][]jobs.Hit{nil})) },
+				func(c *jobs.Chunk) {
+					_, _, err := b.store.Commit(t.Context(), c, [][]jobs.Hit{nil})
+					lost("commit", err)
+				},
+				func(c *jobs.Chunk) { b.release(t, c, false) },
+			} {
+				chunk := b.claim(t, job)
+				b.expireLease(t, chunk)
+				b.reconcile(t)
+				heard(chunk)
+				heard(chunk) // that takes back no other's death
+			}
+		}
+		if got := b.get(t, job.ID); got.State != jobs.Running {
+			t.Fatalf("got %s %s, want RUNNING", got.State, got.Reason)
+		}
+		for range 3 {
+			chunk := b.claim(t, job)
+			if err := b.store.Alone(t.Context(), chunk); err != nil {
+				t.Fatal(err)
+			}
+			b.expireLease(t, chunk)
+			b.reconcile(t)
+			b.release(t, chunk, true) // it blames the chunk
+		}
+		if got := b.get(t, job.ID); got.Reason != jobs.Poisoned {
+			t.Errorf("after three deaths: got %s %s, want FAILED POISONED", got.State, got.Reason)
 		}
 	})
 }
@@ -583,6 +645,105 @@ func TestAttachedJobsOutliveAnAbsence(t *testing.T) {
 		b.reconcile(t)
 		if got := b.get(t, job.ID); got.State != jobs.Cancelled || got.Reason != jobs.Orphaned {
 			t.Fatalf("later: got %s %s, want CANCELLED ORPHANED", got.State, got.Reason)
+		}
+	})
+}
+
+// A leader that dies is no absence: the other processes were there all the time, and could attend. The grace of an orphan
+// goes on.
+func TestOrphansDoNotOutliveALeader(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		lead := func() {
+			t.Helper()
+			if leads, err := b.reconciler.Lead(t.Context(), true); err != nil || !leads {
+				t.Fatalf("lead: got %v, %v", leads, err)
+			}
+		}
+		orphan := func(called time.Time) jobs.Job {
+			t.Helper()
+			job := b.submit(t, attached(spec(10)))
+			b.reconcile(t)
+			b.setJob(t, job.ID, "orphan", 1)
+			now, err := b.client.Time(t.Context()).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(b.client.HSet(t.Context(), jobs.KeySweep(job.ID), "seen", now.Add(-time.Hour).UnixMilli()).Err())
+			must(b.client.HSet(t.Context(), jobs.KeyPresence, "called", called.UnixMilli(), "back", now.Add(-2*time.Hour).UnixMilli()).Err())
+			return job
+		}
+		job := orphan(later) // the leader was away for an hour, the others were not, however long this test takes
+		b.reconcile(t)
+		if got := b.get(t, job.ID); got.Reason != jobs.Orphaned {
+			t.Errorf("when the leader was away: got %s %s, want CANCELLED ORPHANED", got.State, got.Reason)
+		}
+		job = orphan(longAgo) // all were away
+		lead()
+		b.reconcile(t)
+		if got := b.get(t, job.ID); got.State != jobs.Pending {
+			t.Errorf("when all were away: got %s %s, want PENDING", got.State, got.Reason)
+		}
+		job = orphan(longAgo) // all were away, and the leader has led for long: the clock was set forward
+		b.reconcile(t)
+		if got := b.get(t, job.ID); got.State != jobs.Pending {
+			t.Errorf("when nobody has called since: got %s %s, want PENDING", got.State, got.Reason)
+		}
+	})
+}
+
+// Who does not lead is there all the same, and one that was set back in time is soon there again.
+func TestPresence(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		one, other := newBench(t, open(), jobs.Limits{}), newBench(t, open(), jobs.Limits{})
+		presence := func() (called, back time.Time) {
+			t.Helper()
+			all, err := one.client.HGetAll(t.Context(), jobs.KeyPresence).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := func(field string) time.Time {
+				n, err := strconv.ParseInt(all[field], 10, 64)
+				if err != nil {
+					t.Fatalf("%s: %v", field, err)
+				}
+				return time.UnixMilli(n)
+			}
+			return at("called"), at("back")
+		}
+		lead := func(b *bench, want bool) {
+			t.Helper()
+			if leads, err := b.reconciler.Lead(t.Context(), true); err != nil || leads != want {
+				t.Fatalf("lead: got %v, %v, want %v", leads, err, want)
+			}
+		}
+		lead(one, true)
+		first, back := presence()
+		if !back.Equal(first) {
+			t.Errorf("back at %v, want %v, when the first came", back, first)
+		}
+		jobstest.Until(t, "one that does not lead has said that it is there", func() bool {
+			lead(other, false)
+			called, _ := presence()
+			return called.After(first)
+		})
+		if _, got := presence(); !got.Equal(back) {
+			t.Errorf("back at %v, want %v still", got, back)
+		}
+		if err := one.client.HSet(t.Context(), jobs.KeyPresence, "called", later.UnixMilli()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		lead(other, false)
+		if called, back := presence(); !called.Before(later) || !back.Equal(called) {
+			t.Errorf("after the clock was set back: there at %v, back at %v; want now", called, back)
 		}
 	})
 }

@@ -67,7 +67,9 @@ func (b *bench) everything(t *testing.T) []jobs.Job {
 
 	failed := b.submit(t, spec(1<<18))
 	for range 3 {
-		b.expireLease(t, b.claim(t, failed))
+		chunk := b.claim(t, failed)
+		must(b.store.Alone(t.Context(), chunk))
+		b.expireLease(t, chunk)
 		b.reconcile(t)
 	}
 	jobsDone = append(jobsDone, failed)

@@ -171,6 +171,9 @@ func TestEveryScriptMayRunTwice(t *testing.T) {
 		{"renew", "held", held(func(b *bench, c *jobs.Chunk) callFunc {
 			return func(ctx context.Context) error { return b.store.Renew(ctx, c) }
 		})},
+		{"renew", "alone", held(func(b *bench, c *jobs.Chunk) callFunc {
+			return func(ctx context.Context) error { return b.store.Alone(ctx, c) }
+		})},
 		{"renew", "lost", expired(func(b *bench, c *jobs.Chunk) callFunc {
 			return func(ctx context.Context) error { return lost(b.store.Renew(ctx, c)) }
 		})},

@@ -68,7 +68,18 @@ func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
 		defer close(tended)
 		r.tend(tending, w.cfg.Store, claimed)
 	}()
-	w.search(r)
+	alone, leave := w.room.enter(r.chunk.Deaths >= suspectDeaths, r.stop.Load)
+	if alone {
+		// If this fails the chunk is not blamed, whatever happens.
+		err := w.cfg.Store.Alone(ctx, r.chunk)
+		if errors.Is(err, jobs.ErrStop) || errors.Is(err, jobs.ErrLost) {
+			r.halt(err)
+		}
+	}
+	if !r.stop.Load() {
+		w.search(r)
+	}
+	leave()
 	stopTending()
 	<-tended
 }

@@ -20,8 +20,8 @@ var bugs = []struct {
 		// An attempt whose lease has run out is remembered, and may commit.
 		{Script: "prelude", Old: `  redis.call('ZREM', leases, attempt)
   redis.call('HDEL', attempts, attempt)
-  if not record`, New: `  redis.call('ZREM', leases, attempt)
-  if not record`},
+  local alone`, New: `  redis.call('ZREM', leases, attempt)
+  local alone`},
 		{Script: "prelude", Old: `  if not finished(lo, hi) and not held(lo) then`, New: `  if not finished(lo, hi) then`},
 		{Script: "commit", Old: `if not redis.call('ZSCORE', leases, attempt) then`, New: `if redis.call('HEXISTS', attempts, attempt) == 0 then`},
 	}}, []string{"I13"}, loseLease("commit")},
@@ -44,8 +44,8 @@ var bugs = []struct {
 		{Script: "prelude", Old: `if index >= searched and index < limit then`, New: `if index < limit then`},
 	}}, []string{"I2", "I3"}, nil},
 	{tap.Bug{Name: "lease renewed after loss", Edits: []tap.Edit{
-		{Script: "renew", Old: `if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held', int(stop)} end`},
-		{Script: "flush", Old: `if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held'} end`},
+		{Script: "renew", Old: `if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held', int(stop)} end`},
+		{Script: "flush", Old: `if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end`, New: `if not redis.call('ZSCORE', leases, args[1]) then return {'held'} end`},
 	}}, []string{"I13"}, loseLease("flush")},
 	{tap.Bug{Name: "double ticket number", Edits: []tap.Edit{
 		{Script: "prelude", Old: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 1)`, New: `local n = redis.call('HINCRBY', sweep, 'ticket_seq', 0) + 1`},

@@ -53,6 +53,10 @@ type world struct {
 	workers []*virtualWorker
 	all     []*process // that ever were
 	known   []string   // jobs
+
+	presence sync.Mutex
+	present  int         // processes that are there
+	nobody   *history.Op // while there is none
 }
 
 // virtualRun plays a plan in virtual time, and returns what happened. It is to be called in a bubble.
@@ -116,6 +120,28 @@ func virtualRun(t *testing.T, p plan, scripts *tap.Scripts) []history.Event {
 	return w.recorder.Events()
 }
 
+// arrive counts a process in.
+func (w *world) arrive() {
+	w.presence.Lock()
+	defer w.presence.Unlock()
+	if w.present++; w.nobody != nil {
+		w.nobody.End(history.Event{})
+		w.nobody = nil
+	}
+}
+
+// leave counts the process out, once. When it was the last one nobody attends, and nobody looks for orphans.
+func (p *process) leave() {
+	p.left.Do(func() {
+		w := p.world
+		w.presence.Lock()
+		defer w.presence.Unlock()
+		if w.present--; w.present == 0 {
+			w.nobody = w.recorder.Begin(history.Event{Kind: history.Fault, Fault: history.NoWorker})
+		}
+	})
+}
+
 // passTime lets keys expire, which miniredis does not do by itself.
 func (w *world) passTime() {
 	ticker := time.NewTicker(250 * time.Millisecond)
@@ -163,6 +189,7 @@ type process struct {
 	name   string
 	client *redis.Client
 	dead   chan struct{}
+	left   sync.Once
 
 	mu      sync.Mutex
 	stalled chan struct{} // closed when it goes on; nil while it runs
@@ -468,6 +495,7 @@ func (p *process) later(call tap.Call, delay time.Duration) {
 // kill ends the process without any of its own doing.
 func (p *process) kill() {
 	close(p.dead)
+	p.leave()
 	p.world.recorder.Note(history.Event{Kind: history.Fault, Fault: history.Kill, Target: p.name})
 	p.disconnect()
 }
@@ -526,8 +554,14 @@ func (w *world) addWorker(p workerPlan) {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
+	w.arrive()
+	var reconciling sync.WaitGroup
+	reconciling.Go(func() { // as in every process
+		jobs.NewReconciler(jobs.NewStore(v.client), &virtualEnqueuer{w.queue, v.process}, slog.New(slog.DiscardHandler)).Run(ctx)
+	})
 	go func() {
 		defer close(v.ended)
+		defer reconciling.Wait()
 		if err := run.Run(ctx); err != nil || ctx.Err() == nil {
 			w.recorder.Note(history.Event{Kind: history.Fault, Fault: history.Exit, Target: v.name, Error: fmt.Sprint(err)})
 		}
@@ -541,6 +575,7 @@ func (w *world) addWorker(p workerPlan) {
 func (v *virtualWorker) stop() {
 	v.cancel()
 	<-v.ended
+	v.leave()
 }
 
 // front is a front end in virtual time, with a reconciler.
@@ -560,6 +595,7 @@ func (w *world) addFront() {
 	f.relay = jobs.NewRelay(store, log)
 	f.service = jobs.NewService(store, queue, f.relay, jobs.Limits{}, log)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	w.arrive()
 	go func() {
 		defer close(f.ended)
 		jobs.NewReconciler(store, queue, log).Run(f.ctx)
@@ -572,6 +608,7 @@ func (w *world) addFront() {
 func (f *front) stop() {
 	f.cancel()
 	<-f.ended
+	f.leave()
 	f.relay.Close()
 }
 

@@ -61,6 +61,7 @@ type Worker struct {
 	serial atomic.Uint64 // of the last attempt
 	kernel atomic.Pointer[kernel.Kernel]
 	rate   rate
+	room   room
 
 	mu   sync.Mutex
 	runs map[*run]struct{}

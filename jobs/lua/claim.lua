@@ -4,7 +4,7 @@
 -- KEYS  as in prelude.lua for the jobs that the caller takes to be members
 -- args  1 attempt (new for each claim; the same again only when its reply was lost), 2 ticket, 3 worker,
 --       4 longest chunk wanted (a power of two)
--- Returns {"chunk", lo, hi, then for each member: id, limit, query record}
+-- Returns {"chunk", lo, hi, then for each member: id, limit, query record; then how many attempts of the chunk have died}
 --       | {"members", id...}  the members are these: call again
 --       | {"idle"}            there is nothing to do, or the ticket was used
 local attempt, ticket, worker, want = args[1], args[2], args[3], tonumber(args[4])
@@ -16,13 +16,14 @@ local function grant(lo, hi)
     result[#result + 1] = int(score(redis.call('ZSCORE', limits, j.id)))
     result[#result + 1] = redis.call('HGET', queries, j.id)
   end
+  result[#result + 1] = int(num(deaths, int(lo)))
   return reply(result)
 end
 
 local members = redis.call('ZRANGE', limits, 0, -1)
 if #members == 0 then
   -- The same call again, after its reply was lost: nobody wants the chunk any more, and its caller will not know of it.
-  local record = give_back(attempt, false)
+  local record = give_back(attempt, 'none')
   if record then
     conclude(attempt, record, 'RELEASED')
     for _, j in ipairs(jobs) do settle(j) end

@@ -8,7 +8,7 @@ local attempt = args[1]
 if not redis.call('ZSCORE', leases, attempt) then
   local again = answered(attempt, {COMMITTED = true})
   if again then return {'done', unpack(again)} end
-  return {'lost'}
+  return lost(attempt)
 end
 local record = redis.call('HGET', attempts, attempt)
 local lo, hi = parse(record)
@@ -21,7 +21,7 @@ if finished(lo, hi) then
 end
 -- A copy that still runs is told to look: its next renewal says stop.
 if held(lo) then for _, j in ipairs(jobs) do poke[j.id] = true end end
-redis.call('HDEL', deaths, int(lo))
+redis.call('HDEL', deaths, int(lo), 'alone:' .. attempt)
 
 local chunk = int(lo) .. ':' .. int(hi)
 redis.call('ZREM', retry, chunk)

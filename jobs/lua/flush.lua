@@ -5,7 +5,7 @@
 -- args  1 attempt, 2 upto, then for each job: number of hits, hits as "<index>:<distance>:<1 if ideal>"
 -- Returns {"held"} | {"stop"}  nobody wants them: release | {"lost"}  it is another's
 if horizon() == 0 then return {'stop'} end
-if not redis.call('ZSCORE', leases, args[1]) then return {'lost'} end
+if not redis.call('ZSCORE', leases, args[1]) then return lost(args[1]) end
 redis.call('ZADD', leases, int(now + LEASE), args[1])
 local at_watermark = parse(redis.call('HGET', attempts, args[1])) == num(sweep, 'watermark')
 local upto, at = tonumber(args[2]), 3

@@ -10,7 +10,8 @@
 --       7 attempts  hash  attempt -> "<lo>:<hi>:<begin>:<ticket>:<worker>"
 --       8 done      zset  finished chunks ahead of the watermark, "<lo>:<hi>" by lo
 --       9 retry     zset  chunks that were given back, "<lo>:<hi>" by lo
---      10 deaths    hash  lo -> how many attempts of the chunk have died
+--      10 deaths    hash  lo -> how many attempts of the chunk have died; "alone:<attempt>" -> 1 while its worker searches
+--                         nothing else
 --      11 tickets   zset  tickets that no worker has used, by the time of the next look at them
 --      12 ...       for each job: its hash, pending (zset of hits that may not leave yet, by index), log
 --                   (stream of its events), stop (the cancel key), changes (list of its states, "<ms> <state> <reason>"),
@@ -23,7 +24,7 @@ local leases, attempts, done, retry, deaths, tickets = KEYS[6], KEYS[7], KEYS[8]
 
 local LEASE = 3000        -- ms that an attempt is held without being renewed
 local ORPHAN = 9500       -- ms that an attached job lives without a watcher: ten seconds, less what the reconciler takes to come by
-local ABSENCE = 3000      -- ms without a reconciler after which nobody could have attended either
+local ABSENCE = 3000      -- ms without any process after which nobody could have attended either
 local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
 local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
@@ -295,30 +296,52 @@ local function held(lo)
   return false
 end
 
--- give_back ends an attempt without a result and lets its chunk be claimed again. Returns the attempt's record, nil if
--- there is no such attempt, and the chunk when it has died too often.
-local function give_back(attempt, died)
+-- give_back ends an attempt without a result and lets its chunk be claimed again. blame: "none", "worker" when that was not
+-- heard of any more, "chunk" when that is known to be the cause. A worker that dies takes all its chunks with it; so for the
+-- last death that a chunk may have, it must have been alone. Returns the attempt's record, nil if there is no such attempt,
+-- the chunk when it has died too often, and whether this death counts.
+local function give_back(attempt, blame)
   local record = redis.call('HGET', attempts, attempt)
   redis.call('ZREM', leases, attempt)
   redis.call('HDEL', attempts, attempt)
+  local alone = redis.call('HDEL', deaths, 'alone:' .. attempt) == 1
   if not record then return nil end
   local lo, hi = parse(record)
   local chunk = int(lo) .. ':' .. int(hi)
-  local count = died and redis.call('HINCRBY', deaths, int(lo), 1) or 0
+  local count = num(deaths, int(lo))
+  local counts = blame == 'chunk' or blame == 'worker' and (alone or count < MAX_DEATHS - 1)
+  if counts then count = redis.call('HINCRBY', deaths, int(lo), 1) end
   if not finished(lo, hi) and not held(lo) then
     redis.call('ZADD', retry, int(lo), chunk)
   end
-  if count >= MAX_DEATHS then return record, chunk end
-  return record
+  return record, counts and count >= MAX_DEATHS and chunk or nil, counts
 end
 
 -- expire gives back the chunks of all leases that have run out. Fails the sweep when one of them is poison.
 local function expire()
   for _, attempt in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. int(now))) do
-    local record, poison = give_back(attempt, true)
-    if record then conclude(attempt, record, 'EXPIRED') end
+    local record, poison, counts = give_back(attempt, 'worker')
+    if record then conclude(attempt, record, 'EXPIRED', counts and 'counted' or '-') end
     if poison then return fail(poison) end
   end
+end
+
+-- lost is the answer to an attempt that has no lease any more. If that ran out, the chunk was taken to have killed the worker.
+-- It has not: the worker was stopped, or cut off, or the clock was set forward. So that death is taken back.
+local function lost(attempt)
+  local tail = ' ' .. attempt
+  local lines = redis.call('HLEN', deaths) > 0 and redis.call('LRANGE', jobs[1].trail, 0, -1) or {}
+  for i = #lines, 1, -1 do
+    if string.sub(lines[i], -#tail) == tail then
+      local lo = string.match(lines[i], '^EXPIRED (%d+) %d+ %d+ %d+ counted ')
+      if lo and num(deaths, lo) > 0 then
+        redis.call('LSET', jobs[1].trail, i - 1, (string.gsub(lines[i], ' counted ', ' - ', 1)))
+        redis.call('HINCRBY', deaths, lo, -1)
+      end
+      break
+    end
+  end
+  return {'lost'}
 end
 
 -- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose

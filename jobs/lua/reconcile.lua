@@ -2,7 +2,7 @@
 -- orphaned or over their time, gives back chunks whose leases have run out, ends jobs that nothing runs for any
 -- more, logs what waits below the watermark, and calls for workers.
 --
--- KEYS  as in prelude.lua for the jobs of a sweep
+-- KEYS  as in prelude.lua for the jobs of a sweep, then presence as in lead.lua
 -- args  1 window, 2 name of this call
 -- Returns {queue, query, ticket...}  to be put into the queue, if they are not there | {}
 local function calling(due)
@@ -18,9 +18,10 @@ if name == args[2] and horizon() > 0 then
   return calling(due)
 end
 
--- After an absence of Redis, or of the process that has everything in it, watchers get the time to come back.
-local seen = num(sweep, 'seen')
-local absent = seen > 0 and now - seen > ABSENCE
+-- After an absence of Redis, or of the process that has everything in it, watchers get the time to come back. That a
+-- leader died is none: then the others went on to ask for its place, and front ends to attend.
+local seen, presence = num(sweep, 'seen'), KEYS[#KEYS]
+local absent = seen > 0 and now - seen > ABSENCE and (num(presence, 'back') >= seen or now - num(presence, 'called') > ABSENCE)
 for _, j in ipairs(jobs) do
   local s = state(j)
   if not s then

@@ -66,6 +66,9 @@ func TestChaos(t *testing.T) {
 				for total := 0; ; {
 					r := run(t, &f, answers)
 					table.add(&f, r)
+					if err := table.write(); err != nil {
+						t.Error(err)
+					}
 					if total += r.histories; total >= *histories || r.histories == 0 {
 						return
 					}
@@ -79,10 +82,10 @@ func TestChaos(t *testing.T) {
 // result is what came of a run.
 type result struct {
 	strikes, jobs, histories int
-	violations               map[string]int // by promise
-	resumed                  int64          // streams
-	spent                    int            // jobs that searched their whole budget and no more
-	stops, reruns            []time.Duration
+	violations               map[string]int             // by promise
+	resumed                  int64                      // streams
+	spent                    int                        // jobs that searched their whole budget and no more
+	times                    map[string][]time.Duration // by what was timed
 }
 
 // run starts a system, has clients use it while a fault strikes, and checks what was recorded.
@@ -102,13 +105,18 @@ func run(t *testing.T, f *fault, answers *references) result {
 			t.Errorf("%s: %s", promise, what)
 		}
 	}
+	if f.with.older != nil { // to build it may take longer than a start
+		if _, err := olderProgram(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// A subtest, so that each run of a fault leaves nothing to the next.
 	t.Run("run", func(t *testing.T) {
 		s, err := newSystem(ctx, t, f.with, func(what string) { violate(promiseAnswers, what) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &load{client: s.client, lives: f.lives, slow: f.readers}
+		l := &load{client: s.client, clients: cmp.Or(f.clients, *clients), ceiling: min(ceiling, f.with.ceiling), lives: f.lives, slow: f.readers}
 		if l.lives == nil {
 			l.lives = []life{toSpend, toCancel, toFind, toLeave, toSpend, toExpire, toSpend, toCancel}
 		}
@@ -149,7 +157,9 @@ func run(t *testing.T, f *fault, answers *references) result {
 			}
 		}
 		r.strikes, r.jobs, r.histories, r.resumed = len(strikes), len(l.all), l.struck(strikes), l.resumed.Load()
-		r.stops, r.reruns = h.StopTimes(), h.Reruns()
+		r.times = map[string][]time.Duration{
+			timedStop: h.StopTimes(), timedFence: h.FenceTimes(), timedOrphan: h.OrphanTimes(), timedRerun: h.Reruns(),
+		}
 		if t.Failed() || len(r.violations) > 0 {
 			s.show(t)
 			store(t, f, events)
@@ -180,7 +190,7 @@ func strikeAll(ctx context.Context, s *system, l *load, f *fault) ([]strike, err
 		if err := pause(ctx, between(300*time.Millisecond, 1200*time.Millisecond)); err != nil {
 			return all, err
 		}
-		if err := until(ctx, func() bool { return l.busy() >= clients/2 }); err != nil {
+		if err := until(ctx, func() bool { return l.busy() >= l.clients*3/4 }); err != nil {
 			return all, fmt.Errorf("few jobs are under way: %w", err)
 		}
 		from := history.Monotonic()

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	clients = 8 // that have a job each
-
 	// ceiling is the largest budget of candidates. The server gives it to the searches of the older service.
 	ceiling = 1 << 25
 	maxHits = 1_000_000
@@ -39,13 +37,16 @@ const (
 	toLeave              // the older service: its client leaves
 	toStay               // the older service: its client stays as long as it can
 	toPoison             // a chunk of it is poisoned
+	toStop               // it is cancelled while it is searched, on a machine that has nothing else to do
 )
 
 // load is clients that have jobs done.
 type load struct {
-	client *client
-	lives  []life
-	slow   bool // streams are read slowly
+	client  *client
+	clients int    // that have a job each
+	ceiling uint64 // of their budgets
+	lives   []life
+	slow    bool // streams are read slowly
 	// resumed counts streams that were resumed.
 	resumed atomic.Int64
 
@@ -67,7 +68,7 @@ type lived struct {
 func (l *load) run(ctx context.Context, t *testing.T, stop <-chan struct{}) {
 	t.Helper()
 	var all sync.WaitGroup
-	for n := range clients {
+	for n := range l.clients {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				select {
@@ -75,7 +76,7 @@ func (l *load) run(ctx context.Context, t *testing.T, stop <-chan struct{}) {
 					return
 				default:
 				}
-				life := l.lives[(n+i*clients)%len(l.lives)]
+				life := l.lives[(n+i*l.clients)%len(l.lives)]
 				if err := l.live(ctx, life); err != nil {
 					t.Errorf("a job of kind %d: %v", life, err)
 					return
@@ -124,11 +125,15 @@ func (l *load) live(ctx context.Context, life life) error {
 		read = func() { _ = pause(ctx, 2*time.Millisecond) }
 	}
 	watch(func() time.Duration { return 0 }, read)
-	if rand.IntN(2) == 0 {
-		watch(func() time.Duration { return between(20*time.Millisecond, 400*time.Millisecond) }, func() {})
+	if life != toStop && rand.IntN(2) == 0 {
+		watch(func() time.Duration { return between(50*time.Millisecond, time.Second) }, func() {})
 	}
-	if life == toCancel {
-		_ = pause(ctx, between(0, 1200*time.Millisecond))
+	if life == toCancel || life == toStop {
+		patience := between(0, 1200*time.Millisecond)
+		if life == toStop {
+			patience = between(100*time.Millisecond, 250*time.Millisecond)
+		}
+		_ = pause(ctx, patience)
 		if _, err := l.client.cancel(ctx, id); err != nil && again(err) {
 			return err
 		}
@@ -195,7 +200,9 @@ func (l *load) struck(strikes []strike) int {
 type strike struct{ from, to int64 }
 
 // bases are names of which no two queries have more than a spelling in common.
-var bases = []string{"gopherit", "hashname", "doctoral", "mongoose", "bluebird", "sandwich"}
+var bases = []string{
+	"gopherit", "hashname", "doctoral", "mongoose", "bluebird", "sandwich", "clockize", "faultily", "journeys", "publican", "workload", "zeppelin",
+}
 
 // spec returns what a job is to be. Each has another spelling of a name, so that the kernels' batches tell its job.
 func (l *load) spec(life life) *history.Spec {
@@ -212,7 +219,7 @@ func (l *load) spec(life life) *history.Spec {
 		name.WriteRune(c)
 	}
 	q := search.Query{Name: name.String(), Interesting: 3}
-	spec := &history.Spec{Candidates: ceiling, Hits: maxHits}
+	spec := &history.Spec{Candidates: l.ceiling, Hits: maxHits}
 	switch life {
 	case toSpend:
 		// As many short ones as long ones: chunks of all lengths.
@@ -226,6 +233,7 @@ func (l *load) spec(life life) *history.Spec {
 		q.Ideal = 2
 	case toCancel:
 		q.Interesting = 4
+	case toStop: // few hits, so that nothing else is done
 	case toExpire:
 		spec.Duration = between(300*time.Millisecond, 1500*time.Millisecond).Truncate(time.Millisecond)
 	case toLeave, toStay:

@@ -23,6 +23,8 @@ var (
 	only      = flag.String("fault", "", "regular expression of the faults to run; with it, or with -histories, also those that take long")
 	older     = flag.String("older", "HEAD~1", "revision that runs beside this one where versions are mixed")
 	slack     = flag.Duration("slack", 2*time.Second, "time that everything may take beyond what is promised: a loaded machine runs nobody in time")
+	clients   = flag.Int("clients", 28, "that have a job each at a time")
+	tables    = flag.String("table", "", "file that the matrix is written to after each run")
 	keep      = flag.String("keep", "", "directory to keep the histories with violations in")
 )
 

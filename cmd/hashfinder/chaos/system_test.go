@@ -37,10 +37,11 @@ type system struct {
 
 // setup is what differs from one system to another.
 type setup struct {
-	poison string  // of the workers' kernels
-	mortal bool    // workers may die by themselves
-	clock  bool    // Redis's clock can be stepped
-	pace   float64 // candidates a second of each kernel call
+	poison string        // of the workers' kernels
+	mortal bool          // workers may die by themselves
+	clock  bool          // Redis's clock can be stepped
+	pace   float64       // candidates a second of each kernel call
+	nap    time.Duration // default: nap
 	// ceiling is the server's for budgets of candidates.
 	ceiling uint64
 	// older, if not nil, returns another program for some of the processes, and "" for the others.
@@ -131,7 +132,7 @@ func (s *system) addWorker(ctx context.Context, slot string, with setup) error {
 		}
 		cmd := exec.CommandContext(context.WithoutCancel(ctx), binary)
 		cmd.Env = append(os.Environ(), envWorker+"="+name, envRedis+"="+url, envHistory+"="+filepath.Join(s.dir, name+".history"),
-			envPace+"="+fmt.Sprint(with.pace), envPoison+"="+with.poison)
+			envPace+"="+fmt.Sprint(with.pace), envNap+"="+cmp.Or(with.nap, nap).String(), envPoison+"="+with.poison)
 		return cmd
 	})
 	s.workers = append(s.workers, p)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashfinder/hashfinder/jobs"
 	"github.com/hashfinder/hashfinder/jobs/jobstest/history"
+	"github.com/hashfinder/hashfinder/jobs/jobstest/tap"
 	"github.com/hashfinder/hashfinder/jobs/search"
 	"github.com/hashfinder/hashfinder/worker"
 	"github.com/hashfinder/hashfinder/worker/kernel"
@@ -29,10 +30,11 @@ const (
 	envRedis   = "HASHFINDER_CHAOS_REDIS"   // URL
 	envHistory = "HASHFINDER_CHAOS_HISTORY" // file to record to
 	envPace    = "HASHFINDER_CHAOS_PACE"    // candidates a second of each kernel call; 0: as fast as it can
+	envNap     = "HASHFINDER_CHAOS_NAP"     // how long such a kernel goes without looking whether it is to stop
 	envPoison  = "HASHFINDER_CHAOS_POISON"  // what the kernel does to poisoned queries
 )
 
-const slots = 2 // of each worker, for each of its two queues
+const slots = 4 // of each worker, for each of its two queues
 
 // runWorker is what `hashfinder serve --roles worker` does, with a kernel that records.
 func runWorker() error {
@@ -47,20 +49,29 @@ func runWorker() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", envPace, err)
 	}
+	nap, err := time.ParseDuration(os.Getenv(envNap))
+	if err != nil {
+		return fmt.Errorf("%s: %w", envNap, err)
+	}
 	client, err := jobs.OpenRedis(os.Getenv(envRedis))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	recorder := history.NewRecorder(os.Getenv(envWorker), file)
+	scripts, err := tap.Load(os.DirFS("../../../jobs/lua"))
+	if err != nil {
+		return err
+	}
+	client.AddHook(&tap.Hook{Scripts: scripts, Recorder: recorder})
 	store, queue := jobs.NewStore(client), jobs.NewQueue(client)
 	for store.Ping(ctx) != nil { // as the program waits; it fails slowly enough
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	recorder := history.NewRecorder(os.Getenv(envWorker), file)
-	k := workertest.Record(&poisoned{Kernel: &paced{Kernel: kernel.Best(), rate: pace}, how: os.Getenv(envPoison)}, recorder, "")
+	k := workertest.Record(&poisoned{Kernel: &paced{Kernel: kernel.Best(), rate: pace, nap: nap}, how: os.Getenv(envPoison)}, recorder, "")
 	w, err := worker.New(worker.Config{
 		Redis: client, Store: store, Queue: queue, Concurrency: slots, Kernel: k, Logger: log,
 	})
@@ -80,10 +91,11 @@ func runWorker() error {
 	return recorder.Err()
 }
 
-// paced slows a kernel down, and still stops within a millisecond.
+// paced slows a kernel down.
 type paced struct {
 	kernel.Kernel
-	rate float64 // candidates a second; 0: as fast as it can
+	rate float64       // candidates a second; 0: as fast as it can
+	nap  time.Duration // after which it looks whether it is to stop
 }
 
 func (p *paced) Scan(queries []kernel.Query, lo, hi uint64, stop *atomic.Bool, report kernel.Report) uint64 {
@@ -95,7 +107,7 @@ func (p *paced) Scan(queries []kernel.Query, lo, hi uint64, stop *atomic.Bool, r
 		report(through, hits)
 		due := begin.Add(time.Duration(float64(through-lo) / p.rate * float64(time.Second)))
 		for time.Now().Before(due) && !stop.Load() {
-			time.Sleep(min(time.Millisecond, time.Until(due)))
+			time.Sleep(min(p.nap, time.Until(due)))
 		}
 	})
 }

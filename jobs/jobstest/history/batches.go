@@ -167,7 +167,7 @@ func (h *History) computing(b *batch, at int64, grace time.Duration) int64 {
 
 // checkStop looks for kernels that go on after a job was said to have been stopped, or too long after the order.
 func (h *History) checkStop(o *Options) []Violation {
-	var found []Violation
+	found := h.unfenced(o)
 	for _, j := range h.jobs {
 		if s := j.stopped(); s != nil {
 			for _, b := range j.batches {
@@ -224,6 +224,86 @@ func (h *History) StopTimes() []time.Duration {
 	return all
 }
 
+// eachCut calls f for each worker's absence from Redis during which a kernel of it computed, with the batches that did.
+func (h *History) eachCut(f func(op *operation, left map[*job][]*batch)) {
+	for _, op := range h.faults {
+		if op.begin.Fault != Cut {
+			continue
+		}
+		left := map[*job][]*batch{}
+		for _, j := range h.jobs {
+			for _, b := range j.batches {
+				if b.process == op.begin.Target && b.begin < op.begin.Time && b.end > op.begin.Time {
+					left[j] = append(left[j], b)
+				}
+			}
+		}
+		if len(left) > 0 {
+			f(op, left)
+		}
+	}
+}
+
+// unfenced looks for kernels that compute for long on a worker that does not reach Redis.
+func (h *History) unfenced(o *Options) []Violation {
+	var found []Violation
+	h.eachCut(func(op *operation, left map[*job][]*batch) {
+		limit := op.begin.Time + int64(o.CutOff)
+		if op.returned() <= limit {
+			return
+		}
+		for j, all := range left {
+			for _, b := range all {
+				if at := h.computing(b, limit, o.Stop); at < op.returned() {
+					found = append(found, j.violate(fmt.Sprintf("a kernel computed %v after its worker was cut off", ms(at-op.begin.Time)),
+						append(op.events(), b.shown...)...))
+				}
+			}
+		}
+	})
+	return found
+}
+
+// FenceTimes returns, for each absence of a worker from Redis that kernels of it ran into, the time until the last of
+// them had stopped.
+func (h *History) FenceTimes() []time.Duration {
+	var all []time.Duration
+	h.eachCut(func(op *operation, left map[*job][]*batch) {
+		last := op.begin.Time
+		for _, batches := range left {
+			for _, b := range batches {
+				if b.end == never || h.death[b.process] == b.end {
+					return // it was killed
+				}
+				last = max(last, b.end)
+			}
+		}
+		all = append(all, time.Duration(last-op.begin.Time))
+	})
+	return all
+}
+
+// OrphanTimes returns, for each job that was ended as an orphan while kernels computed for it, the time from the end of
+// its last stream until the last of them had stopped.
+func (h *History) OrphanTimes() []time.Duration {
+	var all []time.Duration
+	for _, j := range h.jobs {
+		if !slices.ContainsFunc(j.sights, func(s sight) bool { return s.seen.Reason == jobs.Orphaned }) {
+			continue
+		}
+		var last int64
+		for _, b := range j.batches {
+			if b.end != never {
+				last = max(last, b.end)
+			}
+		}
+		if left, _ := h.attended(j, never); last > left {
+			all = append(all, time.Duration(last-left))
+		}
+	}
+	return all
+}
+
 // checkOrphans looks for kernels that compute for an attached job long after its last stream.
 func (h *History) checkOrphans(o *Options) []Violation {
 	var found []Violation
@@ -235,7 +315,7 @@ func (h *History) checkOrphans(o *Options) []Violation {
 		for _, b := range j.batches {
 			last, shown := h.attended(j, b.end)
 			// An absence of Redis gives watchers time to come back.
-			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall)
+			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall, NoWorker)
 			if from == never || b.end == never {
 				continue
 			}
