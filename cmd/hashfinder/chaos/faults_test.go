@@ -76,12 +76,12 @@ func faults() []fault {
 		},
 		{name: "slow reader", strikes: 2, readers: true, strike: func(ctx context.Context, _ *system) error { return pause(ctx, time.Second) }},
 		{name: "client vanishes", clients: 12, strikes: 1, long: true, strike: vanish, orphan: vanishTime, with: setup{ceiling: 1 << 40}, lives: []life{toSpend, toCancel}},
-		{name: "clock +2 s", strikes: 2, long: true, with: setup{clock: true}, lives: everyday, strike: step(2 * time.Second)},
-		{name: "clock -2 s", strikes: 2, long: true, with: setup{clock: true}, lives: everyday, strike: step(-2 * time.Second)},
-		{name: "clock +60 s", strikes: 2, long: true, with: setup{clock: true}, lives: everyday, strike: step(60 * time.Second)},
-		{name: "clock -60 s", strikes: 2, long: true, with: setup{clock: true}, lives: everyday, strike: step(-60 * time.Second)},
-		{name: "clock +300 s", strikes: 1, with: setup{clock: true}, lives: everyday, strike: step(300 * time.Second)},
-		{name: "clock -300 s", strikes: 1, with: setup{clock: true}, lives: everyday, strike: step(-300 * time.Second)},
+		{name: "clock +2 s", strikes: 2, long: true, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(2 * time.Second)},
+		{name: "clock -2 s", strikes: 2, long: true, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(-2 * time.Second)},
+		{name: "clock +60 s", strikes: 2, long: true, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(60 * time.Second)},
+		{name: "clock -60 s", strikes: 2, long: true, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(-60 * time.Second)},
+		{name: "clock +300 s", strikes: 1, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(300 * time.Second)},
+		{name: "clock -300 s", strikes: 1, with: setup{clock: true, ceiling: 1 << 23}, lives: everyday, strike: step(-300 * time.Second)},
 		{
 			name: "mixed versions", strikes: 3, with: setup{older: olderHalf}, partial: true,
 			strike: func(ctx context.Context, s *system) error {

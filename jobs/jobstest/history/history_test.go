@@ -393,6 +393,13 @@ func TestBadHistories(t *testing.T) {
 			t.wait(2300 * time.Millisecond)
 			op.End(history.Event{})
 		}, []string{"I5"}},
+		"a worker without Redis that goes on although nobody has cancelled": {func(t *tape) {
+			t.submit("a", big)
+			op := t.begin("w", 0, 100)
+			t.lasting(history.Cut, "w")
+			t.wait(2300 * time.Millisecond)
+			op.End(history.Event{})
+		}, []string{"I5"}},
 		"a job that is gone": {func(t *tape) {
 			t.submit("a", big)
 			t.missing("a", "t")
