@@ -121,11 +121,15 @@ func (w *wanted) mismatches(t *text, place int) int {
 	n := 0
 	for i := 0; i < w.n; i += 8 {
 		x := binary.LittleEndian.Uint64(t[place+i:]) ^ binary.LittleEndian.Uint64(w.name[i:])
-		x &= w.bytes[i/8]
-		// A byte that is not 0 carries into its highest bit.
-		n += bits.OnesCount64((x&(0x7f*ones8) + 0x7f*ones8 | x) & (0x80 * ones8))
+		n += unequal(x & w.bytes[i/8])
 	}
 	return n
+}
+
+// unequal returns how many bytes of x are not 0. Such a byte carries into its
+// highest bit.
+func unequal(x uint64) int {
+	return bits.OnesCount64((x&(0x7f*ones8) + 0x7f*ones8 | x) & (0x80 * ones8))
 }
 
 const ones8 = 0x0101010101010101

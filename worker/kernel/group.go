@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 
@@ -211,14 +212,23 @@ func (g *group) look(t *text, place int, index uint64, hits []Hit) []Hit {
 // compare is look for the nodes from n on.
 func (g *group) compare(n *anchorNode, k uint32, t *text, place int, index uint64, hits []Hit) []Hit {
 	for ; n != nil; n = g.index.next(n) {
-		w := n.wanted
 		begin := place - int(n.at)
-		if n.key != k || begin < 0 || begin+w.n > search.HashedNameLen || index >= w.end {
+		if n.key != k || begin < 0 || begin+int(n.length) > search.HashedNameLen {
 			continue
 		}
-		d := w.mismatches(t, begin)
-		if d > w.bound {
+		// Most that are none are seen here, without a look at the member.
+		d := unequal((binary.LittleEndian.Uint64(t[begin:]) ^ n.head) & n.mask)
+		if d > int(n.bound) {
 			continue
+		}
+		w := n.wanted
+		if index >= w.end {
+			continue
+		}
+		if w.n > 8 {
+			if d = w.mismatches(t, begin); d > w.bound {
+				continue
+			}
 		}
 		if d > 0 {
 			d = w.nearest(t)
@@ -273,16 +283,18 @@ type anchorIndex struct {
 }
 
 type anchorNode struct {
-	key    uint32
-	next   int32
-	wanted *wanted
-	at     uint8 // in the name
+	key           uint32
+	next          int32
+	head, mask    uint64 // the first eight classes of the name, and which of them there are
+	wanted        *wanted
+	at            uint8 // in the name
+	length, bound uint8 // of the name
 }
 
-// reset empties the index, and makes room for twice as many nodes.
+// reset empties the index, and makes room for so many nodes and some more.
 func (x *anchorIndex) reset(count int) {
 	bits := uint(8)
-	for 1<<bits < 4*count {
+	for 1<<bits < 2*count {
 		bits++
 	}
 	if len(x.heads) != 1<<bits {
@@ -296,7 +308,7 @@ func (x *anchorIndex) reset(count int) {
 }
 
 // full reports whether it should be made larger.
-func (x *anchorIndex) full() bool { return 2*x.count > len(x.heads) }
+func (x *anchorIndex) full() bool { return x.count > len(x.heads) }
 
 // hash is Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3,
 // section 6.4).
@@ -312,7 +324,10 @@ func (x *anchorIndex) add(w *wanted, at uint8) {
 	}
 	k := w.keyAt(at)
 	head := &x.heads[x.hash(k)]
-	x.nodes[i] = anchorNode{key: k, next: *head, wanted: w, at: at}
+	x.nodes[i] = anchorNode{
+		key: k, next: *head, head: binary.LittleEndian.Uint64(w.name[:]), mask: w.bytes[0], wanted: w,
+		at: at, length: uint8(w.n), bound: uint8(w.bound),
+	}
 	*head = i
 	x.count++
 }
