@@ -216,18 +216,20 @@ func (s *Store) Holding(ctx context.Context, ticket Ticket) (lo, hi uint64, ok b
 	return 0, 0, false, nil
 }
 
-// Listen calls poke with the id of each job whose workers should renew their leases now, because the answer has
-// changed, and with "" when it may have missed some. It returns when ctx ends.
-func (s *Store) Listen(ctx context.Context, poke func(job string)) {
+// Listen calls order with the id of each job whose workers should renew their leases now, because the answer has
+// changed, and with "" when it may have missed some. With stop, the answer for the job is to stop; the job may go on
+// since. Listen returns when ctx ends.
+func (s *Store) Listen(ctx context.Context, order func(job string, stop bool)) {
 	pubsub := s.client.Subscribe(ctx, channelControl)
 	stop := context.AfterFunc(ctx, func() { pubsub.Close() })
 	defer stop()
 	for message := range pubsub.ChannelWithSubscriptions() {
 		switch m := message.(type) {
 		case *redis.Subscription:
-			poke("")
+			order("", false)
 		case *redis.Message:
-			poke(m.Payload)
+			job, word, _ := strings.Cut(m.Payload, " ")
+			order(job, word == "stop")
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, e
 	ctx = context.WithoutCancel(ctx)
 
 	attempt := w.name + "/" + strconv.FormatUint(w.serial.Add(1), 10)
-	claimed := time.Now()
+	claimed, orders := time.Now(), w.orders.Load()
 	chunk, err := w.cfg.Store.Claim(ctx, ticket, attempt, w.name, w.rate.chunk())
 	if errors.Is(err, jobs.ErrIdle) {
 		return "", nil
@@ -37,7 +37,7 @@ func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, e
 		tickets, err := w.cfg.Store.Release(ctx, chunk, true)
 		return "", errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
 	}
-	w.compute(ctx, r, claimed)
+	w.compute(ctx, r, claimed, orders)
 	computed := time.Now()
 	tickets, err := w.finish(ctx, r)
 	w.log.Debug("chunk", "job", chunk.Members[0].Job, "ticket", ticket.Number, "lo", chunk.Lo, "hi", chunk.Hi,
@@ -48,11 +48,15 @@ func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, e
 	return fmt.Sprintf("[%d, %d)", chunk.Lo, chunk.Hi), w.cfg.Queue.Enqueue(ctx, tickets)
 }
 
-// compute searches a chunk while it keeps its lease, and returns when nothing computes any more.
-func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time) {
+// compute searches a chunk while it keeps its lease, and returns when nothing computes any more. orders is how many had
+// come when the chunk was claimed.
+func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time, orders uint64) {
 	w.mu.Lock()
 	w.runs[r] = struct{}{}
 	w.mu.Unlock()
+	if w.orders.Load() != orders { // one of them may have been for this chunk, which was not there
+		r.poke()
+	}
 	defer func() {
 		w.mu.Lock()
 		delete(w.runs, r)
@@ -149,7 +153,7 @@ func (w *Worker) pollStops(ctx context.Context) {
 		outage.note(ctx, err)
 		for i, stop := range stopped {
 			if stop {
-				w.poke(ids[i])
+				w.order(ids[i], true)
 			}
 		}
 	}
@@ -172,12 +176,17 @@ func (w *Worker) running() []string {
 	return ids
 }
 
-// poke has the leases of a job's chunks renewed now; of all chunks for "".
-func (w *Worker) poke(job string) {
+// order has a job's chunks stopped, or their leases renewed now; all leases for "". A chunk that was stopped for an order
+// that does not hold any more is given back, and searched again.
+func (w *Worker) order(job string, stop bool) {
+	w.orders.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for r := range w.runs {
-		if job == "" || r.serves(job) {
+		switch {
+		case stop && r.serves(job) && len(r.chunk.Members) == 1:
+			r.halt(jobs.ErrStop)
+		case job == "" || r.serves(job):
 			r.poke()
 		}
 	}

@@ -153,6 +153,9 @@ func (r *run) flush(ctx context.Context, store *jobs.Store) error {
 func (r *run) tend(ctx context.Context, store *jobs.Store, renewed time.Time) {
 	ticker := time.NewTicker(stopPeriod)
 	defer ticker.Stop()
+	// Whatever a call is doing by then.
+	fence := time.AfterFunc(time.Until(renewed.Add(fenceTime)), func() { r.halt(errFenced) })
+	defer fence.Stop()
 	for {
 		poked := false
 		select {
@@ -178,13 +181,13 @@ func (r *run) tend(ctx context.Context, store *jobs.Store, renewed time.Time) {
 		switch {
 		case err == nil:
 			renewed = begin
+			fence.Reset(time.Until(renewed.Add(fenceTime)))
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, jobs.ErrStop), errors.Is(err, jobs.ErrLost):
 			r.halt(err)
 			return
 		case time.Since(renewed) >= fenceTime:
-			r.halt(fmt.Errorf("%w: %w", errFenced, err))
 			return
 		}
 	}

@@ -276,3 +276,20 @@ func TestVirtualOrphansStopInTime(t *testing.T) {
 		}
 	}
 }
+
+// A cancel stops kernels by its message or its key: what a renewal answers is not waited for.
+func TestVirtualCancelNeedsNoRenewal(t *testing.T) {
+	tables()
+	scripts := load(t, tap.Bug{Name: "deaf renewals", Edits: []tap.Edit{
+		{Script: "renew", Old: `if stop == 0 then return {'stop'} end`, New: `if stop == 0 then return {'held', '0'} end`},
+	}})
+	for i := range 10 {
+		p := plan{
+			Seed: uint64(i), Fronts: 1, Workers: []workerPlan{{Slots: 1, Rate: 20_000}}, // three seconds a chunk
+			Jobs: []jobPlan{{Query: 3, Candidates: space, Hits: 100_000, Cancel: time.Duration(i+1) * 150 * time.Millisecond, Wait: time.Second}},
+		}
+		for _, v := range play(t, p, scripts) {
+			t.Errorf("cancelled after %v: %v", p.Jobs[0].Cancel, v)
+		}
+	}
+}

@@ -59,6 +59,7 @@ type Worker struct {
 	log    *slog.Logger
 	name   string
 	serial atomic.Uint64 // of the last attempt
+	orders atomic.Uint64 // that have come
 	kernel atomic.Pointer[kernel.Kernel]
 	rate   rate
 	room   room
@@ -126,7 +127,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { w.heartbeat(helping) })
 	helpers.Go(func() { w.pollStops(helping) })
-	helpers.Go(func() { w.cfg.Store.Listen(helping, w.poke) })
+	helpers.Go(func() { w.cfg.Store.Listen(helping, w.order) })
 	defer func() {
 		stopHelping()
 		helpers.Wait()

@@ -20,7 +20,7 @@ if finished(lo, hi) then
   return reply({'lost'})
 end
 -- A copy that still runs is told to look: its next renewal says stop.
-if held(lo) then for _, j in ipairs(jobs) do poke[j.id] = true end end
+if held(lo) then for _, j in ipairs(jobs) do poke[j.id] = poke[j.id] or '' end end
 redis.call('HDEL', deaths, int(lo), 'alone:' .. attempt)
 
 local chunk = int(lo) .. ':' .. int(hi)

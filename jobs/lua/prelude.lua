@@ -46,7 +46,7 @@ for i = 1, tonumber(ARGV[1]) do
 end
 for i = #jobs + 2, #ARGV do args[#args + 1] = ARGV[i] end
 
-local poke = {} -- jobs whose workers should look at their leases now
+local poke = {} -- jobs whose workers should look at their leases now: '', or ' stop' when all that they do for it is in vain
 
 -- int writes a whole number in full, which tostring does not do above 10^14.
 local function int(n) return string.format('%.0f', n) end
@@ -124,7 +124,7 @@ end
 local function leave(j)
   redis.call('HDEL', queries, j.id)
   redis.call('ZREM', limits, j.id)
-  poke[j.id] = true
+  poke[j.id] = ' stop'
 end
 
 -- enter makes j a member of its sweep.
@@ -212,7 +212,7 @@ local function lower(j, n)
   if n < num(j.key, 'limit') then
     redis.call('HSET', j.key, 'limit', int(n))
     redis.call('ZADD', limits, 'XX', int(n), j.id)
-    poke[j.id] = true
+    poke[j.id] = poke[j.id] or ''
   end
 end
 
@@ -391,6 +391,6 @@ local function reply(result)
     if j.last and #j.out > PUBLISHED then j.out = {j.last .. ' skipped'} end
     if #j.out > 0 then redis.call('PUBLISH', j.log, table.concat(j.out, '\n')) end
   end
-  for id in pairs(poke) do redis.call('PUBLISH', live .. ':control', id) end
+  for id, word in pairs(poke) do redis.call('PUBLISH', live .. ':control', id .. word) end
   return result
 end
