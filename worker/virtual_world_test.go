@@ -54,9 +54,7 @@ type world struct {
 	all     []*process // that ever were
 	known   []string   // jobs
 
-	presence sync.Mutex
-	present  int         // processes that are there
-	nobody   *history.Op // while there is none
+	presence, attendance presence // of all processes; of workers
 }
 
 // virtualRun plays a plan in virtual time, and returns what happened. It is to be called in a bubble.
@@ -67,6 +65,8 @@ func virtualRun(t *testing.T, p plan, scripts *tap.Scripts) []history.Event {
 		thrown: map[string]uint64{},
 	}
 	w.recorder = history.NewRecorderWithClock("client", func() int64 { return int64(time.Since(w.begin)) })
+	w.presence = presence{recorder: w.recorder, absence: history.Nobody}
+	w.attendance = presence{recorder: w.recorder, absence: history.NoWorker}
 	w.queue = &virtualQueue{world: w, wake: make(chan struct{}), pending: map[string][]jobs.Ticket{}}
 	if p.Noise > 0 {
 		w.losses = append(w.losses, w.recorder.Begin(history.Event{Kind: history.Fault, Fault: history.Losses}))
@@ -120,24 +120,42 @@ func virtualRun(t *testing.T, p plan, scripts *tap.Scripts) []history.Event {
 	return w.recorder.Events()
 }
 
-// arrive counts a process in.
-func (w *world) arrive() {
-	w.presence.Lock()
-	defer w.presence.Unlock()
-	if w.present++; w.nobody != nil {
-		w.nobody.End(history.Event{})
-		w.nobody = nil
+// presence records when there is none of some processes.
+type presence struct {
+	recorder *history.Recorder
+	absence  string // the fault that it is
+
+	mu   sync.Mutex
+	here int
+	none *history.Op // while none is here
+}
+
+// count counts n processes in, or out.
+func (p *presence) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.here += n; {
+	case p.here == 0:
+		p.none = p.recorder.Begin(history.Event{Kind: history.Fault, Fault: p.absence})
+	case p.none != nil:
+		p.none.End(history.Event{})
+		p.none = nil
 	}
 }
 
-// leave counts the process out, once. When it was the last one nobody attends, and nobody looks for orphans.
+// enter counts the process in, as one of each of these.
+func (p *process) enter(as ...*presence) {
+	p.counted = as
+	for _, as := range p.counted {
+		as.count(1)
+	}
+}
+
+// leave counts the process out, once.
 func (p *process) leave() {
 	p.left.Do(func() {
-		w := p.world
-		w.presence.Lock()
-		defer w.presence.Unlock()
-		if w.present--; w.present == 0 {
-			w.nobody = w.recorder.Begin(history.Event{Kind: history.Fault, Fault: history.NoWorker})
+		for _, as := range p.counted {
+			as.count(-1)
 		}
 	})
 }
@@ -189,7 +207,9 @@ type process struct {
 	name   string
 	client *redis.Client
 	dead   chan struct{}
-	left   sync.Once
+
+	counted []*presence
+	left    sync.Once
 
 	mu      sync.Mutex
 	stalled chan struct{} // closed when it goes on; nil while it runs
@@ -554,7 +574,7 @@ func (w *world) addWorker(p workerPlan) {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
-	w.arrive()
+	v.enter(&w.presence, &w.attendance)
 	var reconciling sync.WaitGroup
 	reconciling.Go(func() { // as in every process
 		jobs.NewReconciler(jobs.NewStore(v.client), &virtualEnqueuer{w.queue, v.process}, slog.New(slog.DiscardHandler)).Run(ctx)
@@ -595,7 +615,7 @@ func (w *world) addFront() {
 	f.relay = jobs.NewRelay(store, log)
 	f.service = jobs.NewService(store, queue, f.relay, jobs.Limits{}, log)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	w.arrive()
+	f.enter(&w.presence)
 	go func() {
 		defer close(f.ended)
 		jobs.NewReconciler(store, queue, log).Run(f.ctx)

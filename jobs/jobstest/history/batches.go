@@ -315,7 +315,7 @@ func (h *History) checkOrphans(o *Options) []Violation {
 		for _, b := range j.batches {
 			last, shown := h.attended(j, b.end)
 			// An absence of Redis gives watchers time to come back.
-			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall, NoWorker)
+			from := h.calm(last, o.Orphan, Outage, Losses, Clock, Kill, Cut, Stall, Nobody)
 			if from == never || b.end == never {
 				continue
 			}
@@ -354,7 +354,7 @@ func (h *History) checkExits(*Options) []Violation {
 }
 
 // disturbances are the faults that give everything more time.
-var disturbances = []string{Kill, Stall, Cut, Outage, Losses, Tickets, Clock, NoWorker}
+var disturbances = []string{Kill, Stall, Cut, Outage, Losses, Tickets, Clock, NoWorker, Nobody}
 
 // checkProgress looks for jobs that did not end in time, and for chunks that nobody took over.
 func (h *History) checkProgress(o *Options) []Violation {

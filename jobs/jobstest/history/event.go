@@ -50,7 +50,8 @@ const (
 	Tickets  = "tickets"   // from begin to end tickets are lost or repeated
 	Clock    = "clock"     // from begin on Redis's clock is not to be trusted
 	Settled  = "settled"   // from here on there are no faults, and what has to end had the time to do so
-	NoWorker = "no worker" // from begin to end no worker serves, or no process at all
+	NoWorker = "no worker" // from begin to end no worker serves
+	Nobody   = "nobody"    // from begin to end no process serves
 )
 
 // Phase is an event's place in its operation.
