@@ -42,6 +42,8 @@ type setup struct {
 	clock  bool          // Redis's clock can be stepped
 	pace   float64       // candidates a second of each kernel call
 	nap    time.Duration // default: nap
+	slots  int           // of each worker, for each of its two queues; default: slots
+	direct bool          // no link between Redis and the others, which takes time too
 	// ceiling is the server's for budgets of candidates.
 	ceiling uint64
 	// older, if not nil, returns another program for some of the processes, and "" for the others.
@@ -106,7 +108,7 @@ func (s *system) addFront(ctx context.Context, slot string, with setup) error {
 		return err
 	}
 	s.client.fronts, s.client.addresses = append(s.client.fronts, conn), append(s.client.addresses, listen[0])
-	p, err := s.add(slot, "msg=serving", func(_, url string) *exec.Cmd {
+	p, err := s.add(slot, "msg=serving", with, func(_, url string) *exec.Cmd {
 		return exec.CommandContext(context.WithoutCancel(ctx), binary, "serve", "--roles", "api", "--redis", url,
 			"--grpc-listen", listen[0], "--http-listen", listen[1],
 			"--max-candidates", fmt.Sprint(with.ceiling), "--max-hits", fmt.Sprint(maxHits))
@@ -126,13 +128,14 @@ func (s *system) addWorker(ctx context.Context, slot string, with setup) error {
 			return err
 		}
 	}
-	p, err := s.add(slot, "worker ready", func(name, url string) *exec.Cmd {
+	p, err := s.add(slot, "worker ready", with, func(name, url string) *exec.Cmd {
 		if older != "" {
-			return exec.CommandContext(context.WithoutCancel(ctx), older, "serve", "--roles", "worker", "--redis", url, "--concurrency", fmt.Sprint(slots))
+			return exec.CommandContext(context.WithoutCancel(ctx), older, "serve", "--roles", "worker", "--redis", url, "--concurrency", fmt.Sprint(cmp.Or(with.slots, slots)))
 		}
 		cmd := exec.CommandContext(context.WithoutCancel(ctx), binary)
 		cmd.Env = append(os.Environ(), envWorker+"="+name, envRedis+"="+url, envHistory+"="+filepath.Join(s.dir, name+".history"),
-			envPace+"="+fmt.Sprint(with.pace), envNap+"="+cmp.Or(with.nap, nap).String(), envPoison+"="+with.poison)
+			envPace+"="+fmt.Sprint(with.pace), envNap+"="+cmp.Or(with.nap, nap).String(), envSlots+"="+fmt.Sprint(cmp.Or(with.slots, slots)),
+			envPoison+"="+with.poison)
 		return cmd
 	})
 	s.workers = append(s.workers, p)
@@ -143,14 +146,18 @@ func (s *system) addWorker(ctx context.Context, slot string, with setup) error {
 }
 
 // add starts a process with a link to Redis.
-func (s *system) add(slot, ready string, command func(name, url string) *exec.Cmd) (*process, error) {
+func (s *system) add(slot, ready string, with setup, command func(name, url string) *exec.Cmd) (*process, error) {
 	way, err := newLink(s.redis.address)
 	if err != nil {
 		return nil, err
 	}
+	address := way.address
+	if with.direct {
+		address = s.redis.address
+	}
 	p := &process{
 		slot: slot, dir: s.dir, ready: ready, recorder: s.recorder,
-		command: func(name string) (*exec.Cmd, error) { return command(name, "redis://"+way.address), nil },
+		command: func(name string) (*exec.Cmd, error) { return command(name, "redis://"+address), nil },
 	}
 	s.links[p] = way
 	return p, p.start()

@@ -31,10 +31,13 @@ const (
 	envHistory = "HASHFINDER_CHAOS_HISTORY" // file to record to
 	envPace    = "HASHFINDER_CHAOS_PACE"    // candidates a second of each kernel call; 0: as fast as it can
 	envNap     = "HASHFINDER_CHAOS_NAP"     // how long such a kernel goes without looking whether it is to stop
+	envSlots   = "HASHFINDER_CHAOS_SLOTS"   // of each of its two queues
 	envPoison  = "HASHFINDER_CHAOS_POISON"  // what the kernel does to poisoned queries
 )
 
-const slots = 4 // of each worker, for each of its two queues
+// slots is how many a worker has for each of its two queues, more than there are cores for: its kernels sleep most of the
+// time.
+const slots = 4
 
 // runWorker is what `hashfinder serve --roles worker` does, with a kernel that records.
 func runWorker() error {
@@ -52,6 +55,10 @@ func runWorker() error {
 	nap, err := time.ParseDuration(os.Getenv(envNap))
 	if err != nil {
 		return fmt.Errorf("%s: %w", envNap, err)
+	}
+	slots, err := strconv.Atoi(os.Getenv(envSlots))
+	if err != nil {
+		return fmt.Errorf("%s: %w", envSlots, err)
 	}
 	client, err := jobs.OpenRedis(os.Getenv(envRedis))
 	if err != nil {
