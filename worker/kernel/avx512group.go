@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/hashfinder/hashfinder/jobs/search"
 )
 
 const (
@@ -15,6 +17,7 @@ const (
 	avx512GroupBatch = 16
 	avx512Texts      = 7  // vectors of a hashed name's classes
 	avx512Words      = 12 // words of the bitmap that a hashed name asks for
+	avx512Places     = anchorPlaces
 
 	// How many anchors the filters serve at most: for more, the next one is faster.
 	avx512BucketsMost = 96
@@ -37,27 +40,24 @@ const (
 // themselves, and the test of them. The second is done while the next batch is
 // hashed.
 type avx512Group struct {
-	texts [avx512GroupBatch][avx512Texts][4 * avx512Lanes]uint8
+	texts [avx512GroupBatch][avx512Texts + 1][4 * avx512Lanes]uint8
 	words [avx512GroupBatch * avx512Words][avx512Lanes]uint32
-	// found has bit 4i+b of number w for a place 4w+b in lane i.
-	found   [avx512GroupBatch][avx512Texts - 1]uint64
+	// found has what the filters find, by avx512Flags, in the first six numbers.
+	found   [avx512GroupBatch][8]uint64
 	tables  [9][64]uint8 // for avx512Buckets
 	pairs   [5][64]uint8 // for avx512Bloom6 and 16
 	bloom   [2 * 16][64]uint8
 	scratch [2 * (avx512Texts - 1)][4 * avx512Lanes]uint8
-	flags   [avx512GroupBatch * avx512Lanes / 64]uint64
-	// wordFlags has bit 16w+i for word w and lane i.
-	wordFlags [avx512GroupBatch][avx512Words * avx512Lanes / 64]uint64
 
-	// Lists for look, for half a batch: all places that can be flagged, and one
-	// more.
-	places [avx512GroupBatch/2*avx512Lanes*anchorPlaces + 2]avx512Place
-	keyed  [avx512GroupBatch/2*avx512Lanes*anchorPlaces + 2]avx512Keyed
+	some [avx512GroupBatch]uint8 // which numbers of found are not 0
+	// keyed is look's list, with room for one more than there can be.
+	keyed [avx512GroupBatch*avx512Places*avx512Lanes + 1]avx512Keyed
 
 	group   *group
 	changes int // of the group, when tables were made
 	filter  avx512GroupFilter
 	perText int // words of the bitmap that a hashed name asks for
+	flags   *[8 * 64]avx512Flag
 
 	// The batch whose words are being fetched.
 	pending bool
@@ -81,11 +81,13 @@ func (a *avx512Group) begin(g *group) {
 	default:
 		a.filter = avx512ByBuckets
 	}
-	a.perText = avx512Words
+	a.perText, a.flags = avx512Words, &avx512Flags[2]
 	if g.long {
-		a.perText = avx512Words / 2
+		a.perText, a.flags = avx512Words/2, &avx512Flags[1]
 	}
+	a.found = [avx512GroupBatch][8]uint64{}
 	if a.filter != avx512ByBitmap {
+		a.flags = &avx512Flags[0]
 		a.fill()
 	}
 }
@@ -192,13 +194,13 @@ func (p *avx512Pass) hashGroup(vector int, at uint64) {
 		h.hash(vector, avx512GroupBatch)
 		switch a.filter {
 		case avx512ByBuckets:
-			avx512Buckets(&codeClass, &a.tables, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+			avx512Buckets(&avx512TextCodes, &a.tables, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
 		case avx512ByBloom6:
-			avx512Bloom6(&codeClass, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+			avx512Bloom6(&avx512TextCodes, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
 		default:
-			avx512Bloom16(&codeClass, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], &a.flags[0], avx512GroupBatch)
+			avx512Bloom16(&avx512TextCodes, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
 		}
-		p.lookFound(at)
+		p.look(at)
 		return
 	}
 	if !a.pending {
@@ -209,9 +211,9 @@ func (p *avx512Pass) hashGroup(vector int, at uint64) {
 		p.lookBitmap()
 	}
 	if a.perText == avx512Words {
-		avx512Number12(&codeClass, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
+		avx512Number12(&avx512TextCodes, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
 	} else {
-		avx512Number6(&codeClass, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
+		avx512Number6(&avx512TextCodes, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
 	}
 	a.pending, a.at = true, at
 }
@@ -225,124 +227,119 @@ func (p *avx512Pass) endGroup() {
 	}
 }
 
-// Looking at what is flagged goes in three turns, each of which makes a list for
-// the next one: places, those of them whose key somebody has, hits. The first two
-// have next to no branches that a CPU could predict wrongly.
-
-// avx512Place is a place of a lane's hashed name.
-type avx512Place struct {
-	vector, lane, place uint8
-}
-
-// lookFound looks at the places that a filter in registers has flagged.
-func (p *avx512Pass) lookFound(at uint64) {
-	a := p.group
-	for half := 0; half < avx512GroupBatch; half += avx512GroupBatch / 2 {
-		n := 0
-		for v := half; v < half+avx512GroupBatch/2; v++ {
-			if uint16(a.flags[v/4]>>(v%4*avx512Lanes)) == 0 {
-				continue
-			}
-			for w, found := range a.found[v] {
-				for {
-					bit := bits.TrailingZeros64(found)
-					a.places[n%len(a.places)] = avx512Place{uint8(v), uint8(bit / 4), uint8(4*w + bit%4)}
-					n += int((found | -found) >> 63)
-					found &= found - 1
-					if found == 0 {
-						break
-					}
-				}
-			}
-		}
-		p.look(a.places[:n], at)
-	}
-}
-
-// lookBitmap tests the words, and looks at the two places of each that is
-// flagged.
+// lookBitmap tests the words of the batch that is pending, and looks at it.
 func (p *avx512Pass) lookBitmap() {
 	a := p.group
-	step := 2
 	if a.perText == avx512Words {
-		avx512Test12(&a.texts[0], &a.words[0], &a.wordFlags[0], avx512GroupBatch)
+		avx512Test12(&a.texts[0], &a.words[0], &a.found[0], avx512GroupBatch)
 	} else {
-		avx512Test6(&a.texts[0], &a.words[0], &a.wordFlags[0], avx512GroupBatch)
-		step = 4
+		avx512Test6(&a.texts[0], &a.words[0], &a.found[0], avx512GroupBatch)
 	}
-	for half := 0; half < avx512GroupBatch; half += avx512GroupBatch / 2 {
-		n := 0
-		for v := half; v < half+avx512GroupBatch/2; v++ {
-			if f := &a.wordFlags[v]; f[0]|f[1]|f[2] == 0 {
+	p.look(a.at)
+}
+
+// Looking at what is found goes in two turns: places of which somebody may have the
+// key, for which there are next to no branches that a CPU could predict wrongly; and
+// hits.
+
+// avx512Keyed is a place of a hashed name with the key of the characters there,
+// and the head of the chain of those who may have it.
+type avx512Keyed struct {
+	vector, lane, place uint8
+	key                 uint32
+	head                int32
+}
+
+// avx512Flag is what a flag stands for.
+type avx512Flag struct {
+	lane, place uint8
+}
+
+// avx512Flags are those of the filters in registers, and those of the bitmap with
+// six and with 12 words.
+var avx512Flags = newAVX512Flags()
+
+func newAVX512Flags() (flags [3][8 * 64]avx512Flag) {
+	for i := range avx512Places * avx512Lanes {
+		flags[0][i] = avx512Flag{lane: uint8(i / 4 % avx512Lanes), place: uint8(i/64*4 + i%4)}
+		word, behind := i/(2*avx512Lanes), i/avx512Lanes%2
+		flags[1][i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8((4*word + behind) % avx512Places)}
+		flags[2][i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8(2*word + behind)}
+	}
+	return flags
+}
+
+// look adds to p.found the members that have an anchor at one of the places that
+// were found, in the batch whose first candidate has index at.
+func (p *avx512Pass) look(at uint64) {
+	a, x := p.group, &p.many.index
+	avx512Some(&a.found[0], &a.some[0], avx512GroupBatch)
+	flags, keyed := a.flags, 0
+	for half := range len(a.some) / 8 {
+		for some := binary.LittleEndian.Uint64(a.some[8*half:]); some != 0; some &= some - 1 {
+			number := bits.TrailingZeros64(some)
+			v, i := uint8(8*half+number/8)%avx512GroupBatch, number%8
+			for found := a.found[v][i]; found != 0; found &= found - 1 {
+				f := flags[(i*64+bits.TrailingZeros64(found))%len(flags)]
+				w := f.place / 4
+				eight := uint64(a.dword(v, w, f.lane)) | uint64(a.dword(v, w+1, f.lane))<<32
+				k := key(uint32(eight >> (8 * (f.place % 4))))
+				head := x.heads[x.hash(k)]
+				a.keyed[keyed] = avx512Keyed{v, f.lane, f.place, k, head}
+				keyed += int(^uint32(head) >> 31)
+			}
+		}
+	}
+	for i := range a.keyed[:keyed] {
+		k := &a.keyed[i]
+		for n := x.node(k.head); n != nil; n = x.next(n) {
+			begin, ok := n.begin(k.key, int(k.place))
+			if !ok {
 				continue
 			}
-			for i, flags := range a.wordFlags[v] {
-				for {
-					bit := bits.TrailingZeros64(flags)
-					place := avx512Place{uint8(v), uint8(bit % avx512Lanes), uint8((4*i + bit/avx512Lanes) * step)}
-					a.places[n%len(a.places)] = place
-					place.place++
-					a.places[(n+1)%len(a.places)] = place
-					n += 2 * int((flags|-flags)>>63)
-					flags &= flags - 1
-					if flags == 0 {
-						break
-					}
-				}
+			w := uint8(begin / 4)
+			eight := uint64(a.dword(k.vector, w, k.lane)) | uint64(a.dword(k.vector, w+1, k.lane))<<32
+			shift := 8 * (begin % 4)
+			eight = eight>>shift | uint64(a.dword(k.vector, w+2, k.lane))<<(64-shift)
+			if n.near(eight) {
+				p.hitOf(n, k, begin, at)
 			}
 		}
-		p.look(a.places[:n], a.at)
 	}
 }
 
-// look adds to found the members that have an anchor at one of the places, in the
-// batch whose first candidate has index at.
-func (p *avx512Pass) look(places []avx512Place, at uint64) {
-	a, x := p.group, &p.many.index
-	n := 0
-	for _, place := range places {
-		w := place.place / 4
-		eight := uint64(dword(&a.texts[place.vector%avx512GroupBatch][w%avx512Texts], place.lane)) |
-			uint64(dword(&a.texts[place.vector%avx512GroupBatch][(w+1)%avx512Texts], place.lane))<<32
-		k := key(uint32(eight >> (8 * (place.place % 4))))
-		head := x.heads[x.hash(k)]
-		a.keyed[n] = avx512Keyed{place, k, head}
-		n += int(^uint32(head) >> 31)
+// hitOf adds a node's member to p.found if it is a hit.
+func (p *avx512Pass) hitOf(n *anchorNode, k *avx512Keyed, begin int, at uint64) {
+	index := at + uint64(k.lane)<<p.vectors.plan.laneLow + uint64(k.vector)
+	if index < p.at || index >= p.end {
+		return
 	}
-	for i := range a.keyed[:n] {
-		place, k, node := a.keyed[i].place, a.keyed[i].key, x.node(a.keyed[i].head)
-		for node != nil && node.key != k {
-			node = x.next(node)
-		}
-		if node == nil {
-			continue
-		}
-		index := at + uint64(place.lane)<<p.vectors.plan.laneLow + uint64(place.vector)
-		if index < p.at || index >= p.end {
-			continue
-		}
-		var t text
-		for w := range avx512Texts {
-			binary.LittleEndian.PutUint32(t[4*w:], dword(&a.texts[place.vector][w], place.lane))
-		}
-		t.end()
-		before := len(p.found)
-		p.found = p.many.compare(node, k, &t, int(place.place), index, p.found)
-		p.lanes[place.lane] += len(p.found) - before
+	var t text
+	for w := range uint8(avx512Texts) {
+		binary.LittleEndian.PutUint32(t[4*w:], p.group.dword(k.vector, w, k.lane))
+	}
+	t.end()
+	if d, ok := p.many.distance(n, &t, begin, index); ok {
+		p.found = append(p.found, Hit{Query: int(n.query), Hit: search.Hit{Index: index, Distance: d}})
+		p.lanes[k.lane]++
 	}
 }
 
-// avx512Keyed is a place with the key of the characters there, and the head of the
-// chain of those who may have it.
-type avx512Keyed struct {
-	place avx512Place
-	key   uint32
-	head  int32
+// dword returns the text codes of four characters.
+func (a *avx512Group) dword(vector, w, lane uint8) uint32 {
+	return binary.LittleEndian.Uint32(a.texts[vector%avx512GroupBatch][w%(avx512Texts+1)][4*(lane%avx512Lanes):])
 }
 
-// dword returns the four bytes of a lane.
-func dword(vector *[4 * avx512Lanes]uint8, lane uint8) uint32 {
-	return binary.LittleEndian.Uint32(vector[4*(lane%avx512Lanes):])
+// avx512TextCodes maps each code to its class, and says what the last character,
+// which has no code, maps to.
+var avx512TextCodes = newAVX512TextCodes()
+
+func newAVX512TextCodes() (codes [2][64]uint8) {
+	codes[0] = codeClass
+	for i := range codes[1] {
+		codes[1][i] = classPadding
+	}
+	return codes
 }
 
 // wordCodes maps each code to what counts for the number of a word.

@@ -62,45 +62,50 @@ func avx512Filter8(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, f
 func avx512Distance(tables *[8][64]byte, groups int, begins uint32, needs uint32, digests *[5][16]uint32, flags *uint64, most *[16]uint8, count int)
 
 // avx512Number6 writes the text codes of each digest into texts, and the numbers of 6 words of the bitmap.
-// textCodes and wordCodes map each code for these. count is not 0.
+// textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.
 //
 //go:noescape
-func avx512Number6(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+func avx512Number6(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
 
-// avx512Test6 sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.
+// avx512Test6 sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has
+// the one behind. count is not 0.
 //
 //go:noescape
-func avx512Test6(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+func avx512Test6(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
 
 // avx512Number12 writes the text codes of each digest into texts, and the numbers of 12 words of the bitmap.
-// textCodes and wordCodes map each code for these. count is not 0.
+// textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.
 //
 //go:noescape
-func avx512Number12(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+func avx512Number12(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
 
-// avx512Test12 sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.
+// avx512Test12 sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has
+// the one behind. count is not 0.
 //
 //go:noescape
-func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+func avx512Test12(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
 
-// avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes
-// into texts. Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i.
-// tables are for the first character and for the two halves of a pair's number; and then the halves of what
-// the numbers of the first, the second and the third pair map to. It sets bit i of a vector's flags for lane i. count is not 0.
+// avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.
 //
 //go:noescape
-func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+func avx512Some(found *[8]uint64, some *byte, count int)
+
+// avx512Buckets finds where hashed names may have a name's four letters in a row, and writes their text codes into texts.
+// Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i. textCodes maps each code, and
+// the padding. tables are for the first character and for the two halves of a pair's number; and then the halves of what
+// the numbers of the first, the second and the third pair map to. count is not 0.
+//
+//go:noescape
+func avx512Buckets(textCodes *[2][64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 
 // avx512Bloom6 is avx512Buckets with 6 tables of two halves. pairs are for the first character, and for the two characters
 // of N and of M. scratch is room for what changes the numbers.
-// It sets bit i of a vector's flags for lane i. count is not 0.
 //
 //go:noescape
-func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+func avx512Bloom6(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 
 // avx512Bloom16 is avx512Buckets with 16 tables of two halves. pairs are for the first character, and for the two characters
 // of N and of M. scratch is room for what changes the numbers.
-// It sets bit i of a vector's flags for lane i. count is not 0.
 //
 //go:noescape
-func avx512Bloom16(textCodes *[64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+func avx512Bloom16(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)

@@ -1802,28 +1802,30 @@ DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
 
-// func avx512Number6(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// func avx512Number6(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
 TEXT ·avx512Number6(SB), NOSPLIT, $0-48
 	MOVQ         wordCodes+8(FP), AX
 	VMOVDQU32    (AX), Z0
 	MOVQ         textCodes+0(FP), AX
+	MOVQ         digests+16(FP), CX
 	VMOVDQU32    (AX), Z1
-	MOVQ         digests+16(FP), AX
-	MOVQ         texts+24(FP), CX
-	MOVQ         numbers+32(FP), DX
-	MOVQ         count+40(FP), BX
+	MOVQ         texts+24(FP), DX
+	MOVQ         numbers+32(FP), BX
+	MOVQ         count+40(FP), SI
 	VPBROADCASTD avx512Weights6<>+0(SB), Z2
 	VPBROADCASTD avx512Weights6<>+4(SB), Z3
+	MOVQ         $0x7777777777777777, DI
+	KMOVQ        DI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
 
 vectors:
-	VMOVDQU32      (AX), Z6
-	VMOVDQU32      64(AX), Z7
-	VMOVDQU32      128(AX), Z8
-	VMOVDQU32      192(AX), Z9
-	VMOVDQU32      256(AX), Z10
+	VMOVDQU32      (CX), Z6
+	VMOVDQU32      64(CX), Z7
+	VMOVDQU32      128(CX), Z8
+	VMOVDQU32      192(CX), Z9
+	VMOVDQU32      256(CX), Z10
 	VPSLLD         $0x10, Z10, Z11
 	VPMULTISHIFTQB Z6, Z4, Z12
 	VPSHLDD        $0x18, Z7, Z6, Z6
@@ -1836,48 +1838,49 @@ vectors:
 	VPMULTISHIFTQB Z9, Z4, Z9
 	VPMULTISHIFTQB Z11, Z4, Z10
 	VPERMB         Z1, Z12, Z11
-	VMOVDQU32      Z11, (CX)
+	VMOVDQU32      Z11, (DX)
+	VPERMB         Z1, Z6, Z11
+	VMOVDQU32      Z11, 64(DX)
+	VPERMB         Z1, Z7, Z11
+	VMOVDQU32      Z11, 128(DX)
+	VPERMB         Z1, Z8, Z11
+	VMOVDQU32      Z11, 192(DX)
+	VPERMB         Z1, Z13, Z11
+	VMOVDQU32      Z11, 256(DX)
+	VPERMB         Z1, Z9, Z11
+	VMOVDQU32      Z11, 320(DX)
+	VMOVDQU32      64(AX), Z11
+	VPERMB         Z1, Z10, K1, Z11
+	VMOVDQU32      Z11, 384(DX)
 	VPERMB         Z0, Z12, Z11
-	VPERMB         Z1, Z6, Z12
-	VMOVDQU32      Z12, 64(CX)
 	VPERMB         Z0, Z6, Z6
-	VPERMB         Z1, Z7, Z12
-	VMOVDQU32      Z12, 128(CX)
 	VPERMB         Z0, Z7, Z7
-	VPERMB         Z1, Z8, Z12
-	VMOVDQU32      Z12, 192(CX)
 	VPERMB         Z0, Z8, Z8
-	VPERMB         Z1, Z13, Z12
-	VMOVDQU32      Z12, 256(CX)
 	VPERMB         Z0, Z13, Z12
-	VPERMB         Z1, Z9, Z13
-	VMOVDQU32      Z13, 320(CX)
 	VPERMB         Z0, Z9, Z9
-	VPERMB         Z1, Z10, Z13
-	VMOVDQU32      Z13, 384(CX)
 	VPERMB         Z0, Z10, Z10
 	VPMADDUBSW     Z2, Z11, Z10
 	VPMADDWD       Z3, Z10, Z10
-	VMOVDQU32      Z10, (DX)
+	VMOVDQU32      Z10, (BX)
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 64(DX)
+	VMOVDQU32      Z6, 64(BX)
 	VPMADDUBSW     Z2, Z7, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 128(DX)
+	VMOVDQU32      Z6, 128(BX)
 	VPMADDUBSW     Z2, Z8, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 192(DX)
+	VMOVDQU32      Z6, 192(BX)
 	VPMADDUBSW     Z2, Z12, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 256(DX)
+	VMOVDQU32      Z6, 256(BX)
 	VPMADDUBSW     Z2, Z9, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 320(DX)
-	ADDQ           $+320, AX
-	ADDQ           $+448, CX
-	ADDQ           $+384, DX
-	DECQ           BX
+	VMOVDQU32      Z6, 320(BX)
+	ADDQ           $+320, CX
+	ADDQ           $+512, DX
+	ADDQ           $+384, BX
+	DECQ           SI
 	JNZ            vectors
 	VZEROUPPER
 	RET
@@ -1886,12 +1889,12 @@ DATA avx512Weights6<>+0(SB)/4, $0x20010100
 DATA avx512Weights6<>+4(SB)/4, $0x00200001
 GLOBL avx512Weights6<>(SB), RODATA|NOPTR, $8
 
-// func avx512Test6(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+// func avx512Test6(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Test6(SB), NOSPLIT, $0-32
 	MOVQ         texts+0(FP), AX
 	MOVQ         words+8(FP), CX
-	MOVQ         flags+16(FP), DX
+	MOVQ         found+16(FP), DX
 	MOVQ         count+24(FP), BX
 	VPBROADCASTD avx512One6<>+0(SB), Z0
 
@@ -1900,37 +1903,49 @@ vectors:
 	VPROLVD   Z1, Z0, Z1
 	VMOVDQU32 64(AX), Z2
 	VPROLVD   Z2, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  (CX), Z1, K1
+	VMOVDQU32 (CX), Z3
+	VPTESTMD  Z3, Z1, K1
 	KMOVW     K1, (DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 2(DX)
 	VMOVDQU32 128(AX), Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  64(CX), Z2, K1
-	KMOVW     K1, 2(DX)
+	VMOVDQU32 64(CX), Z3
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 4(DX)
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 6(DX)
 	VMOVDQU32 192(AX), Z2
 	VPROLVD   Z2, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  128(CX), Z1, K1
-	KMOVW     K1, 4(DX)
+	VMOVDQU32 128(CX), Z3
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 8(DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 10(DX)
 	VMOVDQU32 256(AX), Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  192(CX), Z2, K1
-	KMOVW     K1, 6(DX)
+	VMOVDQU32 192(CX), Z3
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 12(DX)
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 14(DX)
 	VMOVDQU32 320(AX), Z2
 	VPROLVD   Z2, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  256(CX), Z1, K1
-	KMOVW     K1, 8(DX)
+	VMOVDQU32 256(CX), Z3
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 16(DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 18(DX)
 	VMOVDQU32 384(AX), Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  320(CX), Z2, K1
-	KMOVW     K1, 10(DX)
-	ADDQ      $+448, AX
+	VMOVDQU32 320(CX), Z3
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 20(DX)
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 22(DX)
+	ADDQ      $+512, AX
 	ADDQ      $+384, CX
-	ADDQ      $+24, DX
+	ADDQ      $+64, DX
 	DECQ      BX
 	JNZ       vectors
 	VZEROUPPER
@@ -1939,28 +1954,30 @@ vectors:
 DATA avx512One6<>+0(SB)/4, $0x00000001
 GLOBL avx512One6<>(SB), RODATA|NOPTR, $4
 
-// func avx512Number12(textCodes *[64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[7][64]byte, numbers *[16]uint32, count int)
+// func avx512Number12(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
 TEXT ·avx512Number12(SB), NOSPLIT, $0-48
 	MOVQ         wordCodes+8(FP), AX
 	VMOVDQU32    (AX), Z0
 	MOVQ         textCodes+0(FP), AX
+	MOVQ         digests+16(FP), CX
 	VMOVDQU32    (AX), Z1
-	MOVQ         digests+16(FP), AX
-	MOVQ         texts+24(FP), CX
-	MOVQ         numbers+32(FP), DX
-	MOVQ         count+40(FP), BX
+	MOVQ         texts+24(FP), DX
+	MOVQ         numbers+32(FP), BX
+	MOVQ         count+40(FP), SI
 	VPBROADCASTD avx512Weights12<>+0(SB), Z2
 	VPBROADCASTD avx512Weights12<>+4(SB), Z3
+	MOVQ         $0x7777777777777777, DI
+	KMOVQ        DI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
 
 vectors:
-	VMOVDQU32      (AX), Z6
-	VMOVDQU32      64(AX), Z7
-	VMOVDQU32      128(AX), Z8
-	VMOVDQU32      192(AX), Z9
-	VMOVDQU32      256(AX), Z10
+	VMOVDQU32      (CX), Z6
+	VMOVDQU32      64(CX), Z7
+	VMOVDQU32      128(CX), Z8
+	VMOVDQU32      192(CX), Z9
+	VMOVDQU32      256(CX), Z10
 	VPSLLD         $0x10, Z10, Z11
 	VPMULTISHIFTQB Z6, Z4, Z12
 	VPSHLDD        $0x18, Z7, Z6, Z6
@@ -1973,72 +1990,73 @@ vectors:
 	VPMULTISHIFTQB Z9, Z4, Z9
 	VPMULTISHIFTQB Z11, Z4, Z10
 	VPERMB         Z1, Z12, Z11
-	VMOVDQU32      Z11, (CX)
+	VMOVDQU32      Z11, (DX)
+	VPERMB         Z1, Z6, Z11
+	VMOVDQU32      Z11, 64(DX)
+	VPERMB         Z1, Z7, Z11
+	VMOVDQU32      Z11, 128(DX)
+	VPERMB         Z1, Z8, Z11
+	VMOVDQU32      Z11, 192(DX)
+	VPERMB         Z1, Z13, Z11
+	VMOVDQU32      Z11, 256(DX)
+	VPERMB         Z1, Z9, Z11
+	VMOVDQU32      Z11, 320(DX)
+	VMOVDQU32      64(AX), Z11
+	VPERMB         Z1, Z10, K1, Z11
+	VMOVDQU32      Z11, 384(DX)
 	VPERMB         Z0, Z12, Z11
-	VPERMB         Z1, Z6, Z12
-	VMOVDQU32      Z12, 64(CX)
 	VPERMB         Z0, Z6, Z6
-	VPERMB         Z1, Z7, Z12
-	VMOVDQU32      Z12, 128(CX)
 	VPERMB         Z0, Z7, Z7
-	VPERMB         Z1, Z8, Z12
-	VMOVDQU32      Z12, 192(CX)
 	VPERMB         Z0, Z8, Z8
-	VPERMB         Z1, Z13, Z12
-	VMOVDQU32      Z12, 256(CX)
 	VPERMB         Z0, Z13, Z12
-	VPERMB         Z1, Z9, Z13
-	VMOVDQU32      Z13, 320(CX)
 	VPERMB         Z0, Z9, Z9
-	VPERMB         Z1, Z10, Z13
-	VMOVDQU32      Z13, 384(CX)
 	VPERMB         Z0, Z10, Z10
 	VPMADDUBSW     Z2, Z11, Z13
 	VPMADDWD       Z3, Z13, Z13
-	VMOVDQU32      Z13, (DX)
+	VMOVDQU32      Z13, (BX)
 	VPSHRDD        $0x10, Z6, Z11, Z11
 	VPMADDUBSW     Z2, Z11, Z11
 	VPMADDWD       Z3, Z11, Z11
-	VMOVDQU32      Z11, 64(DX)
+	VMOVDQU32      Z11, 64(BX)
 	VPMADDUBSW     Z2, Z6, Z11
 	VPMADDWD       Z3, Z11, Z11
-	VMOVDQU32      Z11, 128(DX)
+	VMOVDQU32      Z11, 128(BX)
 	VPSHRDD        $0x10, Z7, Z6, Z6
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 192(DX)
+	VMOVDQU32      Z6, 192(BX)
 	VPMADDUBSW     Z2, Z7, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 256(DX)
+	VMOVDQU32      Z6, 256(BX)
 	VPSHRDD        $0x10, Z8, Z7, Z6
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 320(DX)
+	VMOVDQU32      Z6, 320(BX)
 	VPMADDUBSW     Z2, Z8, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 384(DX)
+	VMOVDQU32      Z6, 384(BX)
 	VPSHRDD        $0x10, Z12, Z8, Z6
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 448(DX)
+	VMOVDQU32      Z6, 448(BX)
 	VPMADDUBSW     Z2, Z12, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 512(DX)
+	VMOVDQU32      Z6, 512(BX)
 	VPSHRDD        $0x10, Z9, Z12, Z6
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 576(DX)
+	VMOVDQU32      Z6, 576(BX)
 	VPMADDUBSW     Z2, Z9, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 640(DX)
+	VMOVDQU32      Z6, 640(BX)
 	VPSHRDD        $0x10, Z10, Z9, Z6
 	VPMADDUBSW     Z2, Z6, Z6
 	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 704(DX)
-	ADDQ           $+320, AX
-	ADDQ           $+448, CX
-	ADDQ           $+768, DX
-	DECQ           BX
+	VMOVDQU32      Z6, 704(BX)
+	ADDQ           $+320, CX
+	ADDQ           $+512, DX
+	ADDQ           $+768, BX
+	DECQ           SI
 	JNZ            vectors
 	VZEROUPPER
 	RET
@@ -2047,12 +2065,12 @@ DATA avx512Weights12<>+0(SB)/4, $0x20010100
 DATA avx512Weights12<>+4(SB)/4, $0x00200001
 GLOBL avx512Weights12<>(SB), RODATA|NOPTR, $8
 
-// func avx512Test12(texts *[7][64]byte, words *[16]uint32, flags *[3]uint64, count int)
+// func avx512Test12(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Test12(SB), NOSPLIT, $0-32
 	MOVQ         texts+0(FP), AX
 	MOVQ         words+8(FP), CX
-	MOVQ         flags+16(FP), DX
+	MOVQ         found+16(FP), DX
 	MOVQ         count+24(FP), BX
 	VPBROADCASTD avx512One12<>+0(SB), Z0
 
@@ -2063,67 +2081,91 @@ vectors:
 	VPROLVD   Z1, Z0, Z1
 	VMOVDQU32 64(AX), Z3
 	VPROLVD   Z3, Z0, Z4
-	VPORD     Z4, Z2, Z2
-	VPTESTMD  (CX), Z2, K1
+	VMOVDQU32 (CX), Z5
+	VPTESTMD  Z5, Z2, K1
 	KMOVW     K1, (DX)
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 2(DX)
 	VPSRLD    $0x10, Z3, Z3
 	VPROLVD   Z3, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  64(CX), Z1, K1
-	KMOVW     K1, 2(DX)
+	VMOVDQU32 64(CX), Z3
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 4(DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 6(DX)
 	VMOVDQU32 128(AX), Z1
 	VPROLVD   Z1, Z0, Z3
-	VPORD     Z3, Z4, Z4
-	VPTESTMD  128(CX), Z4, K1
-	KMOVW     K1, 4(DX)
+	VMOVDQU32 128(CX), Z5
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 8(DX)
+	VPTESTMD  Z5, Z3, K1
+	KMOVW     K1, 10(DX)
 	VPSRLD    $0x10, Z1, Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  192(CX), Z2, K1
-	KMOVW     K1, 6(DX)
+	VMOVDQU32 192(CX), Z4
+	VPTESTMD  Z4, Z2, K1
+	KMOVW     K1, 12(DX)
+	VPTESTMD  Z4, Z1, K1
+	KMOVW     K1, 14(DX)
 	VMOVDQU32 192(AX), Z2
 	VPROLVD   Z2, Z0, Z4
-	VPORD     Z4, Z3, Z3
-	VPTESTMD  256(CX), Z3, K1
-	KMOVW     K1, 8(DX)
+	VMOVDQU32 256(CX), Z5
+	VPTESTMD  Z5, Z3, K1
+	KMOVW     K1, 16(DX)
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 18(DX)
 	VPSRLD    $0x10, Z2, Z2
 	VPROLVD   Z2, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  320(CX), Z1, K1
-	KMOVW     K1, 10(DX)
+	VMOVDQU32 320(CX), Z3
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 20(DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 22(DX)
 	VMOVDQU32 256(AX), Z1
 	VPROLVD   Z1, Z0, Z3
-	VPORD     Z3, Z4, Z4
-	VPTESTMD  384(CX), Z4, K1
-	KMOVW     K1, 12(DX)
+	VMOVDQU32 384(CX), Z5
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 24(DX)
+	VPTESTMD  Z5, Z3, K1
+	KMOVW     K1, 26(DX)
 	VPSRLD    $0x10, Z1, Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  448(CX), Z2, K1
-	KMOVW     K1, 14(DX)
+	VMOVDQU32 448(CX), Z4
+	VPTESTMD  Z4, Z2, K1
+	KMOVW     K1, 28(DX)
+	VPTESTMD  Z4, Z1, K1
+	KMOVW     K1, 30(DX)
 	VMOVDQU32 320(AX), Z2
 	VPROLVD   Z2, Z0, Z4
-	VPORD     Z4, Z3, Z3
-	VPTESTMD  512(CX), Z3, K1
-	KMOVW     K1, 16(DX)
+	VMOVDQU32 512(CX), Z5
+	VPTESTMD  Z5, Z3, K1
+	KMOVW     K1, 32(DX)
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 34(DX)
 	VPSRLD    $0x10, Z2, Z2
 	VPROLVD   Z2, Z0, Z2
-	VPORD     Z2, Z1, Z1
-	VPTESTMD  576(CX), Z1, K1
-	KMOVW     K1, 18(DX)
+	VMOVDQU32 576(CX), Z3
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 36(DX)
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 38(DX)
 	VMOVDQU32 384(AX), Z1
 	VPROLVD   Z1, Z0, Z3
-	VPORD     Z3, Z4, Z4
-	VPTESTMD  640(CX), Z4, K1
-	KMOVW     K1, 20(DX)
+	VMOVDQU32 640(CX), Z5
+	VPTESTMD  Z5, Z4, K1
+	KMOVW     K1, 40(DX)
+	VPTESTMD  Z5, Z3, K1
+	KMOVW     K1, 42(DX)
 	VPSRLD    $0x10, Z1, Z1
 	VPROLVD   Z1, Z0, Z1
-	VPORD     Z1, Z2, Z2
-	VPTESTMD  704(CX), Z2, K1
-	KMOVW     K1, 22(DX)
-	ADDQ      $+448, AX
+	VMOVDQU32 704(CX), Z3
+	VPTESTMD  Z3, Z2, K1
+	KMOVW     K1, 44(DX)
+	VPTESTMD  Z3, Z1, K1
+	KMOVW     K1, 46(DX)
+	ADDQ      $+512, AX
 	ADDQ      $+768, CX
-	ADDQ      $+24, DX
+	ADDQ      $+64, DX
 	DECQ      BX
 	JNZ       vectors
 	VZEROUPPER
@@ -2132,35 +2174,54 @@ vectors:
 DATA avx512One12<>+0(SB)/4, $0x00000001
 GLOBL avx512One12<>(SB), RODATA|NOPTR, $4
 
-// func avx512Buckets(textCodes *[64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Buckets(SB), NOSPLIT, $0-56
-	MOVQ      textCodes+0(FP), AX
+// func avx512Some(found *[8]uint64, some *byte, count int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·avx512Some(SB), NOSPLIT, $0-24
+	MOVQ found+0(FP), AX
+	MOVQ some+8(FP), CX
+	MOVQ count+16(FP), DX
+
+vectors:
 	VMOVDQU32 (AX), Z0
-	MOVQ      tables+8(FP), AX
-	MOVQ      digests+16(FP), CX
-	MOVQ      texts+24(FP), DX
-	MOVQ      found+32(FP), BX
-	MOVQ      flags+40(FP), SI
-	MOVQ      count+48(FP), DI
-	VMOVDQU32 (AX), Z1
-	VMOVDQU32 64(AX), Z2
-	VMOVDQU32 128(AX), Z3
-	VMOVDQU32 192(AX), Z4
-	VMOVDQU32 256(AX), Z5
-	VMOVDQU32 320(AX), Z6
-	VMOVDQU32 384(AX), Z7
-	VMOVDQU32 448(AX), Z8
-	VMOVDQU32 512(AX), Z9
+	VPTESTMQ  Z0, Z0, K1
+	KMOVB     K1, (CX)
+	ADDQ      $+64, AX
+	INCQ      CX
+	DECQ      DX
+	JNZ       vectors
+	VZEROUPPER
+	RET
+
+// func avx512Buckets(textCodes *[2][64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Buckets(SB), NOSPLIT, $0-48
+	MOVQ      textCodes+0(FP), AX
+	MOVQ      tables+8(FP), CX
+	VMOVDQU32 (AX), Z0
+	MOVQ      digests+16(FP), DX
+	MOVQ      texts+24(FP), BX
+	MOVQ      found+32(FP), SI
+	MOVQ      count+40(FP), DI
+	VMOVDQU32 (CX), Z1
+	VMOVDQU32 64(CX), Z2
+	VMOVDQU32 128(CX), Z3
+	VMOVDQU32 192(CX), Z4
+	VMOVDQU32 256(CX), Z5
+	VMOVDQU32 320(CX), Z6
+	VMOVDQU32 384(CX), Z7
+	VMOVDQU32 448(CX), Z8
+	VMOVDQU32 512(CX), Z9
+	MOVQ      $0x7777777777777777, CX
+	KMOVQ     CX, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z10
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z11
 
 vectors:
-	VMOVDQU32      (CX), Z12
-	VMOVDQU32      64(CX), Z13
-	VMOVDQU32      128(CX), Z14
-	VMOVDQU32      192(CX), Z15
-	VMOVDQU32      256(CX), Z16
+	VMOVDQU32      (DX), Z12
+	VMOVDQU32      64(DX), Z13
+	VMOVDQU32      128(DX), Z14
+	VMOVDQU32      192(DX), Z15
+	VMOVDQU32      256(DX), Z16
 	VPSLLD         $0x10, Z16, Z17
 	VPMULTISHIFTQB Z12, Z10, Z18
 	VPSHLDD        $0x18, Z13, Z12, Z12
@@ -2173,19 +2234,20 @@ vectors:
 	VPMULTISHIFTQB Z15, Z10, Z15
 	VPMULTISHIFTQB Z17, Z10, Z16
 	VPERMB         Z0, Z18, Z17
-	VMOVDQU32      Z17, (DX)
+	VMOVDQU32      Z17, (BX)
 	VPERMB         Z0, Z12, Z17
-	VMOVDQU32      Z17, 64(DX)
+	VMOVDQU32      Z17, 64(BX)
 	VPERMB         Z0, Z13, Z17
-	VMOVDQU32      Z17, 128(DX)
+	VMOVDQU32      Z17, 128(BX)
 	VPERMB         Z0, Z14, Z17
-	VMOVDQU32      Z17, 192(DX)
+	VMOVDQU32      Z17, 192(BX)
 	VPERMB         Z0, Z19, Z17
-	VMOVDQU32      Z17, 256(DX)
+	VMOVDQU32      Z17, 256(BX)
 	VPERMB         Z0, Z15, Z17
-	VMOVDQU32      Z17, 320(DX)
-	VPERMB         Z0, Z16, Z17
-	VMOVDQU32      Z17, 384(DX)
+	VMOVDQU32      Z17, 320(BX)
+	VMOVDQU32      64(AX), Z17
+	VPERMB         Z0, Z16, K1, Z17
+	VMOVDQU32      Z17, 384(BX)
 	VPERMB         Z3, Z18, Z17
 	VPERMB         Z3, Z12, Z20
 	VPERMB         Z3, Z13, Z21
@@ -2216,26 +2278,24 @@ vectors:
 	VPTERNLOGD     $0x80, Z27, Z26, Z18
 	VPSHRDD        $0x10, Z20, Z17, Z17
 	VPANDD         Z17, Z18, Z18
-	VPTESTMB       Z18, Z18, K1
-	KMOVQ          K1, (BX)
-	VMOVDQA32      Z18, Z17
-	VPSHRDD        $0x08, Z22, Z21, Z18
-	VPERMB         Z2, Z13, Z21
-	VPXORD         Z21, Z18, Z18
-	VMOVDQA32      Z18, Z21
-	VPERMI2B       Z5, Z4, Z21
-	VMOVDQA32      Z18, Z26
-	VPERMI2B       Z7, Z6, Z26
-	VMOVDQA32      Z18, Z18
-	VPERMI2B       Z9, Z8, Z18
+	VPTESTMB       Z18, Z18, K2
+	KMOVQ          K2, (SI)
+	VPSHRDD        $0x08, Z22, Z21, Z17
+	VPERMB         Z2, Z13, Z18
+	VPXORD         Z18, Z17, Z17
+	VMOVDQA32      Z17, Z18
+	VPERMI2B       Z5, Z4, Z18
+	VMOVDQA32      Z17, Z21
+	VPERMI2B       Z7, Z6, Z21
+	VMOVDQA32      Z17, Z17
+	VPERMI2B       Z9, Z8, Z17
 	VPERMB         Z1, Z12, Z12
-	VPSHRDD        $0x08, Z26, Z29, Z27
-	VPTERNLOGD     $0x80, Z27, Z28, Z12
-	VPSHRDD        $0x10, Z18, Z20, Z20
+	VPSHRDD        $0x08, Z21, Z29, Z26
+	VPTERNLOGD     $0x80, Z26, Z28, Z12
+	VPSHRDD        $0x10, Z17, Z20, Z20
 	VPANDD         Z20, Z12, Z12
-	VPTESTMB       Z12, Z12, K1
-	KMOVQ          K1, 8(BX)
-	VPORD          Z12, Z17, Z17
+	VPTESTMB       Z12, Z12, K2
+	KMOVQ          K2, 8(SI)
 	VPSHRDD        $0x08, Z23, Z22, Z12
 	VPERMB         Z2, Z14, Z20
 	VPXORD         Z20, Z12, Z12
@@ -2246,30 +2306,28 @@ vectors:
 	VMOVDQA32      Z12, Z12
 	VPERMI2B       Z9, Z8, Z12
 	VPERMB         Z1, Z13, Z13
-	VPSHRDD        $0x08, Z22, Z26, Z26
-	VPTERNLOGD     $0x80, Z26, Z21, Z13
-	VPSHRDD        $0x10, Z12, Z18, Z18
-	VPANDD         Z18, Z13, Z13
-	VPTESTMB       Z13, Z13, K1
-	KMOVQ          K1, 16(BX)
-	VPORD          Z13, Z17, Z17
+	VPSHRDD        $0x08, Z22, Z21, Z21
+	VPTERNLOGD     $0x80, Z21, Z18, Z13
+	VPSHRDD        $0x10, Z12, Z17, Z17
+	VPANDD         Z17, Z13, Z13
+	VPTESTMB       Z13, Z13, K2
+	KMOVQ          K2, 16(SI)
 	VPSHRDD        $0x08, Z24, Z23, Z13
-	VPERMB         Z2, Z19, Z18
-	VPXORD         Z18, Z13, Z13
+	VPERMB         Z2, Z19, Z17
+	VPXORD         Z17, Z13, Z13
+	VMOVDQA32      Z13, Z17
+	VPERMI2B       Z5, Z4, Z17
 	VMOVDQA32      Z13, Z18
-	VPERMI2B       Z5, Z4, Z18
-	VMOVDQA32      Z13, Z21
-	VPERMI2B       Z7, Z6, Z21
+	VPERMI2B       Z7, Z6, Z18
 	VMOVDQA32      Z13, Z13
 	VPERMI2B       Z9, Z8, Z13
 	VPERMB         Z1, Z14, Z14
-	VPSHRDD        $0x08, Z21, Z22, Z22
-	VPTERNLOGD     $0x80, Z22, Z20, Z14
+	VPSHRDD        $0x08, Z18, Z22, Z21
+	VPTERNLOGD     $0x80, Z21, Z20, Z14
 	VPSHRDD        $0x10, Z13, Z12, Z12
 	VPANDD         Z12, Z14, Z14
-	VPTESTMB       Z14, Z14, K1
-	KMOVQ          K1, 24(BX)
-	VPORD          Z14, Z17, Z17
+	VPTESTMB       Z14, Z14, K2
+	KMOVQ          K2, 24(SI)
 	VPSHRDD        $0x08, Z25, Z24, Z12
 	VPERMB         Z2, Z15, Z14
 	VPXORD         Z14, Z12, Z12
@@ -2280,13 +2338,12 @@ vectors:
 	VMOVDQA32      Z12, Z12
 	VPERMI2B       Z9, Z8, Z12
 	VPERMB         Z1, Z19, Z19
-	VPSHRDD        $0x08, Z20, Z21, Z21
-	VPTERNLOGD     $0x80, Z21, Z18, Z19
+	VPSHRDD        $0x08, Z20, Z18, Z18
+	VPTERNLOGD     $0x80, Z18, Z17, Z19
 	VPSHRDD        $0x10, Z12, Z13, Z13
 	VPANDD         Z13, Z19, Z19
-	VPTESTMB       Z19, Z19, K1
-	KMOVQ          K1, 32(BX)
-	VPORD          Z19, Z17, Z17
+	VPTESTMB       Z19, Z19, K2
+	KMOVQ          K2, 32(SI)
 	VPSRLD         $0x08, Z25, Z13
 	VPERMB         Z2, Z16, Z16
 	VPXORD         Z16, Z13, Z13
@@ -2299,32 +2356,31 @@ vectors:
 	VPTERNLOGD     $0x80, Z16, Z14, Z15
 	VPSHRDD        $0x10, Z13, Z12, Z12
 	VPANDD         Z12, Z15, Z15
-	VPTESTMB       Z15, Z15, K1
-	KMOVQ          K1, 40(BX)
-	VPORD          Z15, Z17, Z17
-	VPTESTMD       Z17, Z17, K1
-	KMOVW          K1, (SI)
-	ADDQ           $+448, DX
-	ADDQ           $+48, BX
-	ADDQ           $+320, CX
-	ADDQ           $+2, SI
-	SUBQ           $+1, DI
+	VPTESTMB       Z15, Z15, K2
+	KMOVQ          K2, 40(SI)
+	ADDQ           $+512, BX
+	ADDQ           $+64, SI
+	ADDQ           $+320, DX
+	DECQ           DI
 	JNZ            vectors
 	VZEROUPPER
 	RET
 
-// func avx512Bloom6(textCodes *[64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+// func avx512Bloom6(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bloom6(SB), NOSPLIT, $0-72
-	MOVQ textCodes+0(FP), AX
-	MOVQ pairs+8(FP), CX
-	MOVQ tables+16(FP), DX
-	MOVQ scratch+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ texts+40(FP), DI
-	MOVQ found+48(FP), R8
-	MOVQ flags+56(FP), R9
-	MOVQ count+64(FP), R10
+TEXT ·avx512Bloom6(SB), NOSPLIT, $0-64
+	MOVQ      textCodes+0(FP), AX
+	MOVQ      pairs+8(FP), CX
+	MOVQ      tables+16(FP), DX
+	MOVQ      scratch+24(FP), BX
+	MOVQ      digests+32(FP), SI
+	MOVQ      texts+40(FP), DI
+	MOVQ      found+48(FP), R8
+	MOVQ      count+56(FP), R9
+	MOVQ      $0x7777777777777777, R10
+	KMOVQ     R10, K1
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
 
 vectors:
 	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
@@ -2358,8 +2414,9 @@ vectors:
 	VMOVDQU32      Z7, 256(DI)
 	VPERMB         Z6, Z5, Z7
 	VMOVDQU32      Z7, 320(DI)
-	VPERMB         Z6, Z0, Z6
-	VMOVDQU32      Z6, 384(DI)
+	VMOVDQU32      64(AX), Z7
+	VPERMB         Z6, Z0, K1, Z7
+	VMOVDQU32      Z7, 384(DI)
 	VMOVDQU32      64(CX), Z6
 	VMOVDQU32      128(CX), Z7
 	VPERMB         Z7, Z8, Z9
@@ -2553,46 +2610,41 @@ vectors:
 	VPERMI2B       Z7, Z5, Z12
 	VPERMI2B       Z14, Z13, Z17
 	VPTERNLOGD     $0x80, Z17, Z12, Z0
-	VPTESTMB       Z8, Z8, K1
-	KMOVQ          K1, (R8)
-	VPTESTMB       Z2, Z2, K1
-	KMOVQ          K1, 8(R8)
-	VPORD          Z2, Z8, Z8
-	VPTESTMB       Z3, Z3, K1
-	KMOVQ          K1, 16(R8)
-	VPORD          Z3, Z8, Z8
-	VPTESTMB       Z1, Z1, K1
-	KMOVQ          K1, 24(R8)
-	VPORD          Z1, Z8, Z8
-	VPTESTMB       Z4, Z4, K1
-	KMOVQ          K1, 32(R8)
-	VPORD          Z4, Z8, Z8
-	VPTESTMB       Z0, Z0, K1
-	KMOVQ          K1, 40(R8)
-	VPORD          Z0, Z8, Z8
-	VPTESTMD       Z8, Z8, K1
-	KMOVW          K1, (R9)
-	ADDQ           $+448, DI
-	ADDQ           $+48, R8
+	VPTESTMB       Z8, Z8, K2
+	KMOVQ          K2, (R8)
+	VPTESTMB       Z2, Z2, K2
+	KMOVQ          K2, 8(R8)
+	VPTESTMB       Z3, Z3, K2
+	KMOVQ          K2, 16(R8)
+	VPTESTMB       Z1, Z1, K2
+	KMOVQ          K2, 24(R8)
+	VPTESTMB       Z4, Z4, K2
+	KMOVQ          K2, 32(R8)
+	VPTESTMB       Z0, Z0, K2
+	KMOVQ          K2, 40(R8)
+	ADDQ           $+512, DI
+	ADDQ           $+64, R8
 	ADDQ           $+320, SI
-	ADDQ           $+2, R9
-	SUBQ           $+1, R10
+	DECQ           R9
 	JNZ            vectors
 	VZEROUPPER
 	RET
 
-// func avx512Bloom16(textCodes *[64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[7][64]byte, found *[6]uint64, flags *uint64, count int)
+// func avx512Bloom16(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bloom16(SB), NOSPLIT, $0-72
-	MOVQ textCodes+0(FP), AX
-	MOVQ pairs+8(FP), CX
-	MOVQ tables+16(FP), DX
-	MOVQ scratch+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ texts+40(FP), DI
-	MOVQ found+48(FP), R8
-	MOVQ flags+56(FP), R9
-	MOVQ count+64(FP), R10
+TEXT ·avx512Bloom16(SB), NOSPLIT, $0-64
+	MOVQ      textCodes+0(FP), AX
+	MOVQ      pairs+8(FP), CX
+	MOVQ      tables+16(FP), DX
+	MOVQ      scratch+24(FP), BX
+	MOVQ      digests+32(FP), SI
+	MOVQ      texts+40(FP), DI
+	MOVQ      found+48(FP), R8
+	MOVQ      count+56(FP), R9
+	MOVQ      $0x7777777777777777, R10
+	KMOVQ     R10, K1
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
 
 vectors:
 	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
@@ -2626,8 +2678,9 @@ vectors:
 	VMOVDQU32      Z7, 256(DI)
 	VPERMB         Z6, Z5, Z7
 	VMOVDQU32      Z7, 320(DI)
-	VPERMB         Z6, Z0, Z6
-	VMOVDQU32      Z6, 384(DI)
+	VMOVDQU32      64(AX), Z7
+	VPERMB         Z6, Z0, K1, Z7
+	VMOVDQU32      Z7, 384(DI)
 	VMOVDQU32      64(CX), Z6
 	VMOVDQU32      128(CX), Z7
 	VPERMB         Z7, Z8, Z9
@@ -2991,30 +3044,22 @@ vectors:
 	VPERMI2B       Z6, Z5, Z20
 	VPERMI2B       Z9, Z7, Z21
 	VPTERNLOGD     $0x80, Z21, Z20, Z0
-	VPTESTMB       Z8, Z8, K1
-	KMOVQ          K1, (R8)
-	VPTESTMB       Z2, Z2, K1
-	KMOVQ          K1, 8(R8)
-	VPORD          Z2, Z8, Z8
-	VPTESTMB       Z3, Z3, K1
-	KMOVQ          K1, 16(R8)
-	VPORD          Z3, Z8, Z8
-	VPTESTMB       Z1, Z1, K1
-	KMOVQ          K1, 24(R8)
-	VPORD          Z1, Z8, Z8
-	VPTESTMB       Z4, Z4, K1
-	KMOVQ          K1, 32(R8)
-	VPORD          Z4, Z8, Z8
-	VPTESTMB       Z0, Z0, K1
-	KMOVQ          K1, 40(R8)
-	VPORD          Z0, Z8, Z8
-	VPTESTMD       Z8, Z8, K1
-	KMOVW          K1, (R9)
-	ADDQ           $+448, DI
-	ADDQ           $+48, R8
+	VPTESTMB       Z8, Z8, K2
+	KMOVQ          K2, (R8)
+	VPTESTMB       Z2, Z2, K2
+	KMOVQ          K2, 8(R8)
+	VPTESTMB       Z3, Z3, K2
+	KMOVQ          K2, 16(R8)
+	VPTESTMB       Z1, Z1, K2
+	KMOVQ          K2, 24(R8)
+	VPTESTMB       Z4, Z4, K2
+	KMOVQ          K2, 32(R8)
+	VPTESTMB       Z0, Z0, K2
+	KMOVQ          K2, 40(R8)
+	ADDQ           $+512, DI
+	ADDQ           $+64, R8
 	ADDQ           $+320, SI
-	ADDQ           $+2, R9
-	SUBQ           $+1, R10
+	DECQ           R9
 	JNZ            vectors
 	VZEROUPPER
 	RET

@@ -206,36 +206,32 @@ func (g *group) match(d digest, index uint64, hits []Hit) []Hit {
 // look is match for the members that have the anchor that stands at the place.
 func (g *group) look(t *text, place int, index uint64, hits []Hit) []Hit {
 	k := t.keyAt(place)
-	return g.compare(g.index.first(k), k, t, place, index, hits)
-}
-
-// compare is look for the nodes from n on.
-func (g *group) compare(n *anchorNode, k uint32, t *text, place int, index uint64, hits []Hit) []Hit {
-	for ; n != nil; n = g.index.next(n) {
-		begin := place - int(n.at)
-		if n.key != k || begin < 0 || begin+int(n.length) > search.HashedNameLen {
+	for n := g.index.first(k); n != nil; n = g.index.next(n) {
+		begin, ok := n.begin(k, place)
+		if !ok || !n.near(binary.LittleEndian.Uint64(t[begin:])) {
 			continue
 		}
-		// Most that are none are seen here, without a look at the member.
-		d := unequal((binary.LittleEndian.Uint64(t[begin:]) ^ n.head) & n.mask)
-		if d > int(n.bound) {
-			continue
+		if d, ok := g.distance(n, t, begin, index); ok {
+			hits = append(hits, Hit{Query: int(n.query), Hit: search.Hit{Index: index, Distance: d}})
 		}
-		w := n.wanted
-		if index >= w.end {
-			continue
-		}
-		if w.n > 8 {
-			if d = w.mismatches(t, begin); d > w.bound {
-				continue
-			}
-		}
-		if d > 0 {
-			d = w.nearest(t)
-		}
-		hits = append(hits, Hit{Query: w.query, Hit: search.Hit{Index: index, Distance: d}})
 	}
 	return hits
+}
+
+// distance returns the distance of a node's member, and whether it is a hit where
+// it begins at a place at which the node is near.
+func (g *group) distance(n *anchorNode, t *text, begin int, index uint64) (d int, ok bool) {
+	w := g.members[n.query]
+	if index >= w.end {
+		return 0, false
+	}
+	if d = w.mismatches(t, begin); d > w.bound {
+		return 0, false
+	}
+	if d > 0 {
+		d = w.nearest(t)
+	}
+	return d, true
 }
 
 // retire ends the members that end at or below at.
@@ -282,13 +278,35 @@ type anchorIndex struct {
 	shift uint
 }
 
+// anchorNode tells so much of a name that most places are seen not to have it
+// without a look at the member.
 type anchorNode struct {
-	key           uint32
-	next          int32
-	head, mask    uint64 // the first eight classes of the name, and which of them there are
-	wanted        *wanted
-	at            uint8 // in the name
-	length, bound uint8 // of the name
+	head  uint64 // the first eight classes of the name
+	key   uint32
+	next  int32
+	query int32 // the member's place
+	at    uint8 // in the name
+	last  uint8 // place where the name can begin
+	heads uint8 // how many of head there are
+	bound uint8
+}
+
+// begin returns where the name begins if its anchor is at a place, and whether it
+// can. k is the key there.
+func (n *anchorNode) begin(k uint32, place int) (begin int, ok bool) {
+	begin = place - int(n.at)
+	return begin, n.key == k && uint(begin) <= uint(n.last)
+}
+
+// near reports whether the name's head is near enough to eight classes.
+func (n *anchorNode) near(eight uint64) bool {
+	differ := (eight ^ n.head) & headMasks[n.heads%16]
+	return differ == 0 || unequal(differ) <= int(n.bound)
+}
+
+// headMasks are for so many of eight bytes.
+var headMasks = [16]uint64{
+	0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1,
 }
 
 // reset empties the index, and makes room for so many nodes and some more.
@@ -325,8 +343,8 @@ func (x *anchorIndex) add(w *wanted, at uint8) {
 	k := w.keyAt(at)
 	head := &x.heads[x.hash(k)]
 	x.nodes[i] = anchorNode{
-		key: k, next: *head, head: binary.LittleEndian.Uint64(w.name[:]), mask: w.bytes[0], wanted: w,
-		at: at, length: uint8(w.n), bound: uint8(w.bound),
+		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: *head, query: int32(w.query),
+		at: at, last: uint8(search.HashedNameLen - w.n), heads: uint8(min(8, w.n)), bound: uint8(w.bound),
 	}
 	*head = i
 	x.count++
@@ -335,9 +353,8 @@ func (x *anchorIndex) add(w *wanted, at uint8) {
 func (x *anchorIndex) remove(w *wanted, at uint8) {
 	for p := &x.heads[x.hash(w.keyAt(at))]; *p >= 0; p = &x.nodes[*p].next {
 		i := *p
-		if n := &x.nodes[i]; n.wanted == w && n.at == at {
+		if n := &x.nodes[i]; int(n.query) == w.query && n.at == at {
 			*p, n.next, x.free = n.next, x.free, i
-			n.wanted = nil
 			x.count--
 			return
 		}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,8 +37,10 @@ func TestSets(t *testing.T) {
 	for range 2 {
 		wait.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n) && !t.Failed(); i = next.Add(1) - 1 {
-				s := newSetTrial(rand.New(rand.NewPCG(first, uint64(i))))
-				if err := s.run(); err != nil {
+				r := rand.New(rand.NewPCG(first, uint64(i)))
+				n := 2 + r.IntN(6)
+				s := newSetTrial(search.LengthStart(n) - 1000 + r.Uint64N(1<<(8*n-1)))
+				if err := s.run(r); err != nil {
 					t.Errorf("-seed %d -sets %d: %v", first, i+1, err)
 				}
 				hits.Add(int64(s.hits))
@@ -54,7 +58,6 @@ func TestSets(t *testing.T) {
 // setTrial is slices one after the other, between which queries join and leave.
 // All kernels search them, each by a searcher of its own.
 type setTrial struct {
-	r              *rand.Rand
 	set            kernel.QuerySet
 	kernels        []kernel.Kernel
 	searchers      []*kernel.Searcher
@@ -63,54 +66,59 @@ type setTrial struct {
 	hits, searched int
 }
 
-func newSetTrial(r *rand.Rand) *setTrial {
-	n := 2 + r.IntN(6)
-	s := &setTrial{r: r, lo: search.LengthStart(n) - 1000 + r.Uint64N(1<<(8*n-1)), members: make(map[kernel.ID]kernel.Query)}
-	s.kernels = kernel.All()
+func newSetTrial(lo uint64) *setTrial {
+	s := &setTrial{lo: lo, kernels: kernel.All(), members: make(map[kernel.ID]kernel.Query)}
 	for _, k := range s.kernels {
 		s.searchers = append(s.searchers, kernel.NewSearcher(k, &s.set))
 	}
 	return s
 }
 
-func (s *setTrial) run() error {
+func (s *setTrial) run(r *rand.Rand) error {
 	sizes := []int{1, 5, 20, 90, 200, 700, 2000}
-	size := sizes[s.r.IntN(len(sizes))]
-	kind := s.r.IntN(5)
+	size := sizes[r.IntN(len(sizes))]
+	kind := r.IntN(5)
 	for range 3 {
-		span := 2 + s.r.Uint64N(1<<14)
-		if s.r.IntN(4) == 0 {
-			span = 1<<16 + s.r.Uint64N(1<<16)
+		span := 2 + r.Uint64N(1<<14)
+		if r.IntN(4) == 0 {
+			span = 1<<16 + r.Uint64N(1<<16)
 		}
 		span = max(100, min(span, 200_000/(1+uint64(size)))) // the plain search takes its time
-		for range size/2 + s.r.IntN(size+1) {
-			q := s.query(kind, span)
-			s.members[s.set.Join(q)] = q
+		for range size/2 + r.IntN(size+1) {
+			s.join(setQuery(r, kind, s.lo, span))
 		}
-		for _, id := range slices.Sorted(maps.Keys(s.members)) {
-			if s.r.IntN(3) == 0 {
-				if !s.set.Leave(id) || s.set.Leave(id) {
-					return fmt.Errorf("query %d cannot leave once", id)
-				}
-				delete(s.members, id)
-			}
-		}
-		if got := s.set.Len(); got != len(s.members) {
-			return fmt.Errorf("the set has %d queries, want %d", got, len(s.members))
-		}
-		if err := s.slice(s.lo, s.lo+span); err != nil {
+		if err := s.leave(func() bool { return r.IntN(3) == 0 }); err != nil {
 			return err
 		}
-		s.lo += span
+		if err := s.slice(span); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// query returns a query of a kind of set: any, short names, long names, names that
-// are much alike, one that many have.
-func (s *setTrial) query(kind int, span uint64) kernel.Query {
-	r := s.r
-	planted := search.HashedName(search.AppendSecret(nil, s.lo+r.Uint64N(span)))
+func (s *setTrial) join(q kernel.Query) { s.members[s.set.Join(q)] = q }
+
+// leave removes those that which says, asked for each in order.
+func (s *setTrial) leave(which func() bool) error {
+	for _, id := range slices.Sorted(maps.Keys(s.members)) {
+		if which() {
+			if !s.set.Leave(id) || s.set.Leave(id) {
+				return fmt.Errorf("query %d cannot leave once", id)
+			}
+			delete(s.members, id)
+		}
+	}
+	if got := s.set.Len(); got != len(s.members) {
+		return fmt.Errorf("the set has %d queries, want %d", got, len(s.members))
+	}
+	return nil
+}
+
+// setQuery returns a query for a slice and of a kind of set: any, short names, long
+// names, names that are much alike, one that many have.
+func setQuery(r *rand.Rand, kind int, lo, span uint64) kernel.Query {
+	planted := search.HashedName(search.AppendSecret(nil, lo+r.Uint64N(span)))
 	length, distance := 1+r.IntN(search.MaxNameLen), 0
 	switch kind {
 	case 0:
@@ -145,7 +153,7 @@ func (s *setTrial) query(kind int, span uint64) kernel.Query {
 	case 1:
 		q.MaxHits = 1 + r.IntN(5)
 	case 2:
-		q.End = s.lo + r.Uint64N(2*span)
+		q.End = lo + r.Uint64N(2*span)
 	}
 	return q
 }
@@ -157,8 +165,10 @@ type setOutcome struct {
 	overflow bool
 }
 
-// slice searches [lo, hi) and compares.
-func (s *setTrial) slice(lo, hi uint64) error {
+// slice searches the next slice and compares.
+func (s *setTrial) slice(span uint64) error {
+	lo, hi := s.lo, s.lo+span
+	s.lo = hi
 	want, through := s.alone(lo, hi)
 	for i, searcher := range s.searchers {
 		if err := s.compare(searcher, lo, hi, through, want); err != nil {
@@ -236,6 +246,40 @@ func (s *setTrial) compare(searcher *kernel.Searcher, lo, hi, last uint64, want 
 		return fmt.Errorf("hits of queries that are no members: %v", got)
 	}
 	return nil
+}
+
+// FuzzSet has queries of the fuzzer's names, one a line, search two slices; before
+// the second, those leave whose bit is set.
+func FuzzSet(f *testing.F) {
+	f.Add("doctor\ngopher\ndoctor\ngo", uint8(1), uint64(10_874_000), uint16(900), uint64(1))
+	f.Add("aaaa\naaaaa\naaaaaa\naaaa\nbaaaa\naaaab", uint8(0), search.LengthStart(4)-99, uint16(math.MaxUint16), uint64(0b1010))
+	f.Add("a+/a\n+///\nzzzz=\nqvQ=\nnot base64!", uint8(2), search.LengthStart(5)+1<<24-5, uint16(1<<15), uint64(0))
+	f.Add(strings.Repeat("hash\nfinder\nhashfinder\n", 40), uint8(1), search.LengthStart(6)+1<<40-1, uint16(1<<14), uint64(0xaaaaaaaaaaaaaaaa))
+	f.Fuzz(func(t *testing.T, names string, distance uint8, lo uint64, span uint16, leave uint64) {
+		const longest, most = 1 << 17, 300
+		if lo >= math.MaxUint64-2*longest || len(names) > most*search.MaxNameLen {
+			return
+		}
+		s := newSetTrial(lo)
+		for name := range strings.SplitSeq(names, "\n") {
+			q := search.Query{Name: name, Ideal: -1, Interesting: min(int(distance), len(name))}
+			if (&search.Query{Name: name, Interesting: q.Interesting}).Validate() == nil && len(s.members) < most {
+				s.join(kernel.Query{Query: q, End: math.MaxUint64, MaxHits: 1000})
+			}
+		}
+		for range 2 {
+			if err := s.slice(1 + min(uint64(span), longest/uint64(1+len(s.members)))); err != nil {
+				t.Fatal(err)
+			}
+			err := s.leave(func() bool {
+				leave = bits.RotateLeft64(leave, 1)
+				return leave&1 != 0
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // TestSetChangesWhileInUse has queries come and go in the middle of slices. Each

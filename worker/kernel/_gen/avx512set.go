@@ -110,9 +110,24 @@ func (g avx512) fetch() {
 	g.end()
 }
 
-// How the letters of a hashed name are given on: as text codes, in as many
-// vectors as there are vectors of codes. Of a text code the lower five bits are
-// the folded character.
+// The characters of 16 hashed names are given on as text codes, of which the lower
+// five bits are the folded character, in textVectors vectors. The last one is left
+// alone: it is for what is behind the ends.
+const textVectors = codeVectors + 1
+
+// writeTexts writes text codes by a table, and the last vector's padding, which K1
+// has not.
+func (m *match) writeTexts(c [codeVectors]reg.VecVirtual, table reg.VecVirtual, padding operand.Mem, texts reg.Register) {
+	for w := range c[:codeVectors-1] {
+		m.VMOVDQU32(m.lookUp(c[w], table), vectorAt(texts, w))
+	}
+	m.VMOVDQU32(m.lookUpLast(c[codeVectors-1], table, padding), vectorAt(texts, codeVectors-1))
+}
+
+// What the filters find are flags for the places where four letters can stand in
+// 16 hashed names, in foundNumbers numbers of 64 bits, of which the last two are
+// left alone.
+const foundNumbers = codeVectors + 1
 
 // number writes the functions that turn digests into text codes and into the
 // numbers of the bitmap's words. A word for each second character is what it
@@ -120,22 +135,22 @@ func (g avx512) fetch() {
 // is enough.
 func (m *match) number(words int) {
 	m.begin(fmt.Sprintf("avx512Number%d", words),
-		fmt.Sprintf("func(textCodes, wordCodes *[%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, codeVectors),
+		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, wordCodes *[%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, textVectors),
 		fmt.Sprintf("avx512Number%d writes the text codes of each digest into texts, and the numbers of %[1]d words of the bitmap.", words),
-		"textCodes and wordCodes map each code for these. count is not 0.")
+		"textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.")
 	wordCodes := m.load(operand.Mem{Base: m.param("wordCodes")})
-	textCodes, digests := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("digests")
+	codes, digests := m.param("textCodes"), m.param("digests")
+	textCodes := m.load(vectorAt(codes, 0))
 	texts, numbers, count := m.param("texts"), m.param("numbers"), m.param("count")
 	masks := m.numbers(fmt.Sprintf("avx512Weights%d", words))
 	bytes, halves := m.ZMM(), m.ZMM()
 	m.VPBROADCASTD(masks(0x20010100), bytes)  // 0, 1, 1, 32
 	m.VPBROADCASTD(masks(0x00200001), halves) // 1, 32
-	high, low := m.load(m.codesHigh), m.load(m.codesLow)
-	m.Label("vectors")
+	high, low := m.beginLoop()
 	c := m.codes(digests, 0, high, low)
+	m.writeTexts(c, textCodes, vectorAt(codes, 1), texts)
 	var f [codeVectors]reg.VecVirtual
 	for w := range c {
-		m.VMOVDQU32(m.lookUp(c[w], textCodes), vectorAt(texts, w))
 		f[w] = m.lookUp(c[w], wordCodes)
 	}
 	at := 0
@@ -155,7 +170,7 @@ func (m *match) number(words int) {
 		}
 	}
 	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
 	m.ADDQ(operand.I32(words*zmmBytes), numbers)
 	m.DECQ(count)
 	m.JNZ(operand.LabelRef("vectors"))
@@ -165,14 +180,15 @@ func (m *match) number(words int) {
 // test writes the functions that look into the words.
 func (m *match) test(words int) {
 	m.begin(fmt.Sprintf("avx512Test%d", words),
-		fmt.Sprintf("func(texts *[%d][%d]byte, words *[16]uint32, flags *[%d]uint64, count int)", codeVectors, zmmBytes, bitmapWords*avx512Lanes/64),
-		fmt.Sprintf("avx512Test%d sets bit 16w+i of the flags if word w of lane i has the character before or the one behind. count is not 0.", words))
-	texts, from, flags, count := m.param("texts"), m.param("words"), m.param("flags"), m.param("count")
+		fmt.Sprintf("func(texts *[%d][%d]byte, words *[16]uint32, found *[%d]uint64, count int)", textVectors, zmmBytes, foundNumbers),
+		fmt.Sprintf("avx512Test%d sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has", words),
+		"the one behind. count is not 0.")
+	texts, from, found, count := m.param("texts"), m.param("words"), m.param("found"), m.param("count")
 	one := m.ZMM()
 	m.VPBROADCASTD(m.numbers(fmt.Sprintf("avx512One%d", words))(1), one)
 	m.Label("vectors")
 	steps := words / (codeVectors - 1)
-	last := make([]reg.VecVirtual, steps)
+	before := make([]reg.VecVirtual, steps)
 	at := 0
 	for w := range codeVectors {
 		text := m.load(vectorAt(texts, w))
@@ -183,18 +199,36 @@ func (m *match) test(words int) {
 			bit := m.ZMM()
 			m.VPROLVD(text, one, bit)
 			if w > 0 {
-				either, found := last[i], m.K()
-				m.VPORD(bit, either, either)
-				m.VPTESTMD(vectorAt(from, (w-1)*steps+i), either, found)
-				m.KMOVW(found, operand.Mem{Base: flags, Disp: 2 * at})
-				at++
+				word := m.load(vectorAt(from, (w-1)*steps+i))
+				for _, bit := range []reg.VecVirtual{before[i], bit} {
+					k := m.K()
+					m.VPTESTMD(word, bit, k)
+					m.KMOVW(k, operand.Mem{Base: found, Disp: 2 * at})
+					at++
+				}
 			}
-			last[i] = bit
+			before[i] = bit
 		}
 	}
-	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
 	m.ADDQ(operand.I32(words*zmmBytes), from)
-	m.ADDQ(operand.I8(2*bitmapWords), flags)
+	m.ADDQ(operand.I8(8*foundNumbers), found)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+	m.end()
+}
+
+// some writes the function that tells where anything was found.
+func (m *match) some() {
+	m.begin("avx512Some", fmt.Sprintf("func(found *[%d]uint64, some *byte, count int)", foundNumbers),
+		"avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.")
+	found, some, count := m.param("found"), m.param("some"), m.param("count")
+	m.Label("vectors")
+	z, k := m.load(operand.Mem{Base: found}), m.K()
+	m.VPTESTMQ(z, z, k)
+	m.KMOVB(k, operand.Mem{Base: some})
+	m.ADDQ(operand.I8(8*foundNumbers), found)
+	m.INCQ(some)
 	m.DECQ(count)
 	m.JNZ(operand.LabelRef("vectors"))
 	m.end()
@@ -225,42 +259,34 @@ func (m *match) places(x, found reg.Register, w int) {
 // characters share one with some others.
 func (m *match) buckets() {
 	m.begin("avx512Buckets",
-		fmt.Sprintf("func(textCodes *[%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, flags *uint64, count int)",
-			zmmBytes, codeVectors, codeVectors-1),
-		"avx512Buckets flags the digests whose hashed names may have a name's four letters in a row, and writes their text codes",
-		"into texts. Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i.",
-		"tables are for the first character and for the two halves of a pair's number; and then the halves of what",
-		"the numbers of the first, the second and the third pair map to. "+flagsDoc+"count is not 0.")
-	textCodes, base := m.load(operand.Mem{Base: m.param("textCodes")}), m.param("tables")
+		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, count int)",
+			zmmBytes, textVectors, foundNumbers),
+		"avx512Buckets finds where hashed names may have a name's four letters in a row, and writes their text codes into texts.",
+		"Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i. textCodes maps each code, and",
+		"the padding. tables are for the first character and for the two halves of a pair's number; and then the halves of what",
+		"the numbers of the first, the second and the third pair map to. count is not 0.")
+	codes, base := m.param("textCodes"), m.param("tables")
+	textCodes := m.load(vectorAt(codes, 0))
 	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
-	flags, count := m.param("flags"), m.param("count")
+	count := m.param("count")
 	var t [9]reg.VecVirtual
 	for i := range t {
 		t[i] = m.load(vectorAt(base, i))
 	}
 	first, left, right := t[0], t[1], t[2]
-	high, low := m.load(m.codesHigh), m.load(m.codesLow)
-	m.Label("vectors")
+	high, low := m.beginLoop()
 	c := m.codes(digests, 0, high, low)
-	for w := range c {
-		m.VMOVDQU32(m.lookUp(c[w], textCodes), vectorAt(texts, w))
-	}
+	m.writeTexts(c, textCodes, vectorAt(codes, 1), texts)
 	var rights [codeVectors]reg.VecVirtual
 	for w := range c {
 		rights[w] = m.lookUp(c[w], right)
 	}
 	var pairs [3][codeVectors]reg.VecVirtual
-	acc := m.ZMM()
 	finish := func(w int) {
 		x := m.lookUp(c[w], first)
 		m.VPTERNLOGD(operand.U8(ternaryAnd), m.behind(pairs[1][:], w, 1), pairs[0][w], x)
 		m.VPANDD(m.behind(pairs[2][:], w, 2), x, x)
 		m.places(x, found, w)
-		if w == 0 {
-			m.VMOVDQA32(x, acc)
-		} else {
-			m.VPORD(x, acc, acc)
-		}
 	}
 	for w := range c {
 		n := m.behind(rights[:], w, 1)
@@ -278,12 +304,12 @@ func (m *match) buckets() {
 			finish(w - 1)
 		}
 	}
-	flagged := m.K()
-	m.VPTESTMD(acc, acc, flagged)
-	m.KMOVW(flagged, operand.Mem{Base: flags})
-	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
-	m.ADDQ(operand.I8((codeVectors-1)*8), found)
-	m.advance(1, digests, flags, count)
+	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
+	m.ADDQ(operand.I8(8*foundNumbers), found)
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+	m.end()
 }
 
 // bloom writes the filter for some hundreds of names: a Bloom filter in
@@ -297,20 +323,17 @@ func (m *match) buckets() {
 // two characters each; half of them begin with the first two, half with the last.
 func (m *match) bloom(tables int) {
 	m.begin(fmt.Sprintf("avx512Bloom%d", tables),
-		fmt.Sprintf("func(textCodes *[%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d]uint64, flags *uint64, count int)",
-			zmmBytes, 2*tables, 2*(codeVectors-1), codeVectors, codeVectors-1),
+		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d]uint64, count int)",
+			zmmBytes, 2*tables, 2*(codeVectors-1), textVectors, foundNumbers),
 		fmt.Sprintf("avx512Bloom%d is avx512Buckets with %[1]d tables of two halves. pairs are for the first character, and for the two characters", tables),
-		"of N and of M. scratch is room for what changes the numbers.", flagsDoc+"count is not 0.")
+		"of N and of M. scratch is room for what changes the numbers.")
 	textCodes, pairs, filter, scratch := m.param("textCodes"), m.param("pairs"), m.param("tables"), m.param("scratch")
 	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
-	flags, count := m.param("flags"), m.param("count")
+	count := m.param("count")
 	const places = codeVectors - 1
-	m.Label("vectors")
+	m.beginLoop() // there are no registers to keep anything in
 	c := m.codes(digests, 0, m.load(m.codesHigh), m.load(m.codesLow))
-	codes := m.load(operand.Mem{Base: textCodes})
-	for w := range c {
-		m.VMOVDQU32(m.lookUp(c[w], codes), vectorAt(texts, w))
-	}
+	m.writeTexts(c, m.load(vectorAt(textCodes, 0)), vectorAt(textCodes, 1), texts)
 	// number makes the numbers of pairs by two tables.
 	number := func(table int) (n [codeVectors]reg.VecVirtual) {
 		left, right := m.load(vectorAt(pairs, table)), m.load(vectorAt(pairs, table+1))
@@ -361,16 +384,13 @@ func (m *match) bloom(tables int) {
 			x[w], y[w] = next, other
 		}
 	}
-	some := in[0]
-	m.places(in[0], found, 0)
-	for w := 1; w < places; w++ {
+	for w := range in {
 		m.places(in[w], found, w)
-		m.VPORD(in[w], some, some)
 	}
-	flagged := m.K()
-	m.VPTESTMD(some, some, flagged)
-	m.KMOVW(flagged, operand.Mem{Base: flags})
-	m.ADDQ(operand.I32(codeVectors*zmmBytes), texts)
-	m.ADDQ(operand.I8(places*8), found)
-	m.advance(1, digests, flags, count)
+	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
+	m.ADDQ(operand.I8(8*foundNumbers), found)
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+	m.end()
 }

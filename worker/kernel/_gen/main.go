@@ -61,6 +61,7 @@ func generate(out string) error {
 		m.number(words)
 		m.test(words)
 	}
+	m.some()
 	m.buckets()
 	for _, tables := range []int{6, 16} {
 		m.bloom(tables)
