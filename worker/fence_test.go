@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
@@ -90,5 +91,35 @@ func TestFencedWorkerDiscardsItsBatch(t *testing.T) {
 	hits, _ := watch(t, service, job.ID)
 	if diff := cmp.Diff(want, hits); diff != "" {
 		t.Errorf("hits (-want +got):\n%s", diff)
+	}
+}
+
+// A chunk that is claimed ahead is held and not searched while there is no room for it, and is given up at once with its
+// job.
+func TestChunkClaimedAheadWaits(t *testing.T) {
+	server := miniredis.RunT(t)
+	open := func() redis.UniversalClient { return jobstest.Open(t, "redis://"+server.Addr()) }
+	service, _, _ := jobstest.NewService(t, open(), jobs.Limits{})
+	k := &hesitant{report: make(chan []kernel.Hit)}
+	start(t, open(), worker.Config{Concurrency: 1, Ahead: 1, Kernel: k})
+	job := submit(t, service, search.Query{Name: "gopherhole"}, jobs.Budget{Candidates: 1 << 20})
+	jobstest.Until(t, "a chunk more is held than is searched", func() bool {
+		for _, key := range server.Keys() {
+			if strings.HasSuffix(key, ":leases") {
+				held, err := server.ZMembers(key)
+				return err == nil && len(held) == 2
+			}
+		}
+		return false
+	})
+	if got := k.calls.Load(); got != 1 {
+		t.Errorf("%d chunks are searched, want 1", got)
+	}
+	got, err := service.Cancel(t.Context(), jobs.DefaultTenant, job.ID, jobs.CancelledByClient, time.Minute)
+	if err != nil || got.State != jobs.Cancelled {
+		t.Errorf("got %s, %v, want it cancelled", got.State, err)
+	}
+	if got := k.calls.Load(); got != 1 {
+		t.Errorf("%d chunks were searched, want 1", got)
 	}
 }

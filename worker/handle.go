@@ -37,7 +37,7 @@ func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, e
 		tickets, err := w.cfg.Store.Release(ctx, chunk, true)
 		return "", errors.Join(err, w.cfg.Queue.Enqueue(ctx, tickets))
 	}
-	w.compute(ctx, r, claimed, orders)
+	w.compute(ctx, r, ticket.Queue, claimed, orders)
 	computed := time.Now()
 	tickets, err := w.finish(ctx, r)
 	w.log.Debug("chunk", "job", chunk.Members[0].Job, "ticket", ticket.Number, "lo", chunk.Lo, "hi", chunk.Hi,
@@ -50,7 +50,7 @@ func (w *Worker) handle(ctx context.Context, ticket jobs.Ticket) (note string, e
 
 // compute searches a chunk while it keeps its lease, and returns when nothing computes any more. orders is how many had
 // come when the chunk was claimed.
-func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time, orders uint64) {
+func (w *Worker) compute(ctx context.Context, r *run, queue string, claimed time.Time, orders uint64) {
 	w.mu.Lock()
 	w.runs[r] = struct{}{}
 	w.mu.Unlock()
@@ -72,6 +72,12 @@ func (w *Worker) compute(ctx context.Context, r *run, claimed time.Time, orders 
 		defer close(tended)
 		r.tend(tending, w.cfg.Store, claimed)
 	}()
+	turn := w.turns[queue]
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-r.halted:
+	}
 	alone, leave := w.room.enter(r.chunk.Deaths >= suspectDeaths, r.stop.Load)
 	if alone {
 		// If this fails the chunk is not blamed, whatever happens.

@@ -34,6 +34,7 @@ type run struct {
 	chunk   *jobs.Chunk
 	queries []kernel.Query // one for each member
 	stop    atomic.Bool    // tells the kernel
+	halted  chan struct{}  // is closed when why is set
 	wake    chan struct{}
 
 	mu       sync.Mutex
@@ -45,7 +46,7 @@ type run struct {
 
 // newRun fails when a member asks for what this worker cannot search.
 func newRun(chunk *jobs.Chunk) (*run, error) {
-	r := &run{chunk: chunk, wake: make(chan struct{}, 1), through: chunk.Lo}
+	r := &run{chunk: chunk, halted: make(chan struct{}), wake: make(chan struct{}, 1), through: chunk.Lo}
 	for i := range chunk.Members {
 		m := &chunk.Members[i]
 		if m.Profile != search.Profile {
@@ -66,6 +67,7 @@ func (r *run) halt(cause error) {
 	defer r.mu.Unlock()
 	if r.why == nil {
 		r.why = cause
+		close(r.halted)
 	}
 	r.stop.Store(true)
 }

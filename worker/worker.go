@@ -29,6 +29,9 @@ const (
 	chunkTime = 500 * time.Millisecond
 )
 
+// queues are those that each worker serves.
+var queues = []string{jobs.QueueInteractive, jobs.QueueBatch}
+
 // Config is what a worker needs.
 type Config struct {
 	// Redis serves asynq. It is the worker's alone, and the caller's to close after Run has returned.
@@ -39,6 +42,9 @@ type Config struct {
 	Queue  jobs.Enqueuer
 	// Concurrency is the number of chunks that run at a time, for each of the two queues. Default: GOMAXPROCS.
 	Concurrency int
+	// Ahead is the number of chunks, for each queue, that are claimed before there is room to search them, so that no
+	// time passes between one and the next. Other workers cannot have them: it is for one that is alone.
+	Ahead int
 	// Kernel searches. Default: kernel.Best().
 	Kernel kernel.Kernel
 	// Logger gets what happens. Default: slog.Default().
@@ -63,6 +69,7 @@ type Worker struct {
 	kernel atomic.Pointer[kernel.Kernel]
 	rate   rate
 	room   room
+	turns  map[string]chan struct{} // by queue: a place for each chunk that is searched
 
 	mu   sync.Mutex
 	runs map[*run]struct{}
@@ -100,7 +107,10 @@ func New(cfg Config) (*Worker, error) {
 // newWorker returns a worker that has not tested its kernel, for a complete config.
 func newWorker(cfg Config) *Worker {
 	name := fmt.Sprintf("%s%d/%s", hostPrefix(), os.Getpid(), uuid.NewString()[:8])
-	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}}
+	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}, turns: map[string]chan struct{}{}}
+	for _, queue := range queues {
+		w.turns[queue] = make(chan struct{}, cfg.Concurrency)
+	}
 	w.kernel.Store(&cfg.Kernel)
 	return w
 }
@@ -140,10 +150,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("worker ready", "kernel", w.currentKernel().Name(), "slots", w.cfg.Concurrency, "rate", w.rate.get())
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
-	queues := []string{jobs.QueueInteractive, jobs.QueueBatch}
 	ended := make(chan error, len(queues))
 	for _, queue := range queues {
-		go func() { ended <- source.Serve(serving, queue, w.cfg.Concurrency, w.handle) }()
+		go func() { ended <- source.Serve(serving, queue, w.cfg.Concurrency+w.cfg.Ahead, w.handle) }()
 	}
 	var failed error
 	for range queues { // one that fails ends the other

@@ -88,7 +88,7 @@ func startEmbedded(ctx context.Context, opts embeddedOptions) (*grpc.ClientConn,
 	go func() {
 		defer close(ended)
 		err := runNode(ctx, nodeConfig{
-			open: store.open, roles: map[string]bool{roleAPI: true, roleWorker: true}, grpc: listener,
+			open: store.open, alone: true, roles: map[string]bool{roleAPI: true, roleWorker: true}, grpc: listener,
 			concurrency: opts.workers, logger: opts.logger,
 		})
 		if err != nil {

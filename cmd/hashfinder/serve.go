@@ -132,7 +132,7 @@ func (c *serveCmd) Run(ctx context.Context, con *console) error {
 			return err
 		}
 		defer embedded.close()
-		cfg.open = embedded.open
+		cfg.open, cfg.alone = embedded.open, true
 	}
 	log.Info("hashfinder", "version", readBuild().String(), "roles", c.Roles)
 	err = runNode(ctx, cfg)

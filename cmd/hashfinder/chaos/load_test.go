@@ -131,7 +131,7 @@ func (l *load) live(ctx context.Context, life life) error {
 	if life == toCancel || life == toStop {
 		patience := between(0, 1200*time.Millisecond)
 		if life == toStop {
-			patience = between(100*time.Millisecond, 250*time.Millisecond)
+			patience = between(30*time.Millisecond, 120*time.Millisecond)
 		}
 		_ = pause(ctx, patience)
 		if _, err := l.client.cancel(ctx, id); err != nil && again(err) {
