@@ -415,12 +415,21 @@ TEXT ·avx512Step3x20(SB), NOSPLIT, $0-24
 // func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash3x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -2905,14 +2914,23 @@ rows:
 // func avx512HashAndFetch3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch3x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -8096,12 +8114,21 @@ TEXT ·avx512Step3x16(SB), NOSPLIT, $0-24
 // func avx512Hash3x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash3x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -10931,12 +10958,21 @@ TEXT ·avx512Step4x20(SB), NOSPLIT, $0-24
 // func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash4x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -13421,14 +13457,23 @@ rows:
 // func avx512HashAndFetch4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch4x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -18612,12 +18657,21 @@ TEXT ·avx512Step4x16(SB), NOSPLIT, $0-24
 // func avx512Hash4x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash4x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -21390,12 +21444,21 @@ TEXT ·avx512Step5x20(SB), NOSPLIT, $0-24
 // func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash5x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -23757,14 +23820,23 @@ rows:
 // func avx512HashAndFetch5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch5x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -28774,12 +28846,21 @@ TEXT ·avx512Step5x16(SB), NOSPLIT, $0-24
 // func avx512Hash5x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash5x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -31431,12 +31512,21 @@ TEXT ·avx512Step6x20(SB), NOSPLIT, $0-24
 // func avx512Hash6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash6x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	MOVL        (DX), R8
@@ -33998,14 +34088,23 @@ rows:
 // func avx512HashAndFetch6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch6x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	MOVL        (DX), R10
@@ -39274,12 +39373,21 @@ TEXT ·avx512Step6x16(SB), NOSPLIT, $0-24
 // func avx512Hash6x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash6x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -42083,12 +42191,21 @@ TEXT ·avx512Step7x20(SB), NOSPLIT, $0-24
 // func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash7x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -44539,14 +44656,23 @@ rows:
 // func avx512HashAndFetch7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch7x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -49704,12 +49830,21 @@ TEXT ·avx512Step7x16(SB), NOSPLIT, $0-24
 // func avx512Hash7x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash7x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -52513,12 +52648,21 @@ TEXT ·avx512Step8x20(SB), NOSPLIT, $0-24
 // func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash8x20(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -54969,14 +55113,23 @@ rows:
 // func avx512HashAndFetch8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 // Requires: AVX, AVX512F
 TEXT ·avx512HashAndFetch8x20(SB), NOSPLIT, $0-64
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
-	MOVQ bitmap+48(FP), R8
-	MOVQ words+56(FP), R9
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    bitmap+48(FP), R8
+	MOVQ    words+56(FP), R9
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -60134,12 +60287,21 @@ TEXT ·avx512Step8x16(SB), NOSPLIT, $0-24
 // func avx512Hash8x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash8x16(SB), NOSPLIT, $0-48
-	MOVQ table+0(FP), AX
-	MOVQ change+8(FP), CX
-	MOVQ rows+16(FP), DX
-	MOVQ fresh+24(FP), BX
-	MOVQ digests+32(FP), SI
-	MOVQ count+40(FP), DI
+	MOVQ    table+0(FP), AX
+	MOVQ    change+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	MOVQ    fresh+24(FP), BX
+	MOVQ    digests+32(FP), SI
+	MOVQ    count+40(FP), DI
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -62539,6 +62701,15 @@ TEXT ·avx512Rows(SB), NOSPLIT, $0-24
 	VMOVDQU32 192(DX), Z6
 	VMOVDQU32 448(DX), Z7
 	MOVQ      $0x00000100, DX
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
 
 rows:
 	VPXORD    (CX), Z0, Z8
@@ -62563,9 +62734,18 @@ rows:
 // func avx512Fetch(bitmap *uint32, words *[16]uint32, count int)
 // Requires: AVX
 TEXT ·avx512Fetch(SB), NOSPLIT, $0-24
-	MOVQ bitmap+0(FP), AX
-	MOVQ words+8(FP), CX
-	MOVQ count+16(FP), DX
+	MOVQ    bitmap+0(FP), AX
+	MOVQ    words+8(FP), CX
+	MOVQ    count+16(FP), DX
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 vectors:
 	LEAQ 128(CX), BX

@@ -570,6 +570,15 @@ TEXT ·avx512Sequence6(SB), NOSPLIT, $0-32
 	KMOVQ        AX, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (CX), Z5
@@ -669,6 +678,15 @@ TEXT ·avx512Sequence7(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (CX), Z5
@@ -779,6 +797,15 @@ TEXT ·avx512Pieces(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (CX), Z4
@@ -901,6 +928,15 @@ TEXT ·avx512Filter5(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1061,6 +1097,15 @@ TEXT ·avx512Filter6(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1239,6 +1284,15 @@ TEXT ·avx512Filter7(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1429,6 +1483,15 @@ TEXT ·avx512Filter8(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1647,6 +1710,15 @@ TEXT ·avx512Distance(SB), NOSPLIT, $0-56
 	KMOVQ        R8, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (DX), Z4
@@ -1673,6 +1745,15 @@ vectors:
 	MOVQ           AX, R8
 	MOVQ           CX, R9
 	LEAQ           avx512Turn<>+0(SB), R10
+	PCALIGN        $0x40
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
+	BYTE           $0x90
 
 groups:
 	VPERMB              (R8), Z10, Z9
@@ -1819,6 +1900,15 @@ TEXT ·avx512Number6(SB), NOSPLIT, $0-48
 	KMOVQ        DI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (CX), Z6
@@ -1897,6 +1987,15 @@ TEXT ·avx512Test6(SB), NOSPLIT, $0-32
 	MOVQ         found+16(FP), DX
 	MOVQ         count+24(FP), BX
 	VPBROADCASTD avx512One6<>+0(SB), Z0
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32 (AX), Z1
@@ -1971,6 +2070,15 @@ TEXT ·avx512Number12(SB), NOSPLIT, $0-48
 	KMOVQ        DI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32      (CX), Z6
@@ -2073,6 +2181,15 @@ TEXT ·avx512Test12(SB), NOSPLIT, $0-32
 	MOVQ         found+16(FP), DX
 	MOVQ         count+24(FP), BX
 	VPBROADCASTD avx512One12<>+0(SB), Z0
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
 	VMOVDQU32 (AX), Z1
@@ -2177,9 +2294,18 @@ GLOBL avx512One12<>(SB), RODATA|NOPTR, $4
 // func avx512Some(found *[8]uint64, some *byte, count int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·avx512Some(SB), NOSPLIT, $0-24
-	MOVQ found+0(FP), AX
-	MOVQ some+8(FP), CX
-	MOVQ count+16(FP), DX
+	MOVQ    found+0(FP), AX
+	MOVQ    some+8(FP), CX
+	MOVQ    count+16(FP), DX
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
 
 vectors:
 	VMOVDQU32 (AX), Z0
@@ -2215,6 +2341,15 @@ TEXT ·avx512Buckets(SB), NOSPLIT, $0-48
 	KMOVQ     CX, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z10
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z11
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
 
 vectors:
 	VMOVDQU32      (DX), Z12
@@ -2381,6 +2516,15 @@ TEXT ·avx512Bloom6(SB), NOSPLIT, $0-64
 	KMOVQ     R10, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
 
 vectors:
 	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
@@ -2645,6 +2789,15 @@ TEXT ·avx512Bloom16(SB), NOSPLIT, $0-64
 	KMOVQ     R10, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
 
 vectors:
 	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0

@@ -188,7 +188,7 @@ func (g avx512) rows() {
 		g.VMOVDQU32(vectorAt(change, len(xor)+i), add[i])
 	}
 	g.MOVQ(operand.U32(1<<vCount), count)
-	g.Label("rows")
+	loop(g.Context, "rows")
 	for i := range xor {
 		z := g.ZMM()
 		g.VPXORD(vectorAt(raw, i), xor[i], z)
@@ -213,7 +213,7 @@ func (g avx512) hash(p *program) {
 	table, change, rows := g.param("table"), g.param("change"), g.param("rows")
 	fresh, digests, count := g.param("fresh"), g.param("digests"), g.param("count")
 
-	g.Label("rows")
+	loop(g.Context, "rows")
 	g.rounds(p, table, change, rows, fresh, digests)
 	g.ADDQ(operand.I32(4*avx512Streams*rowSize), rows)
 	g.ADDQ(operand.I32(avx512Streams*5*zmmBytes), digests)

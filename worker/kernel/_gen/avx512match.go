@@ -168,7 +168,7 @@ func (m *match) beginLoop() (high, low reg.VecVirtual) {
 	m.MOVQ(operand.U64(0x7777777777777777), codeBytes)
 	m.KMOVQ(codeBytes, reg.K1)
 	high, low = m.load(m.codesHigh), m.load(m.codesLow)
-	m.Label("vectors")
+	loop(m.Context, "vectors")
 	return high, low
 }
 
@@ -442,7 +442,7 @@ func (m *match) distance() {
 	m.MOVQ(first, tables)
 	m.MOVQ(groups, left)
 	m.LEAQ(m.turn, turn)
-	m.Label("groups")
+	loop(m.Context, "groups")
 	n := m.alignments(c, tables, nameGroup, func(r int) operand.Mem { return operand.Mem{Base: turn, Disp: 8 * r} })
 	sum := func(a, b, c reg.VecVirtual) (ones, twos reg.VecVirtual) {
 		return m.ternary(ternarySum, a, b, c), m.ternary(ternaryMajority, a, b, c)

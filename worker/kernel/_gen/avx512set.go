@@ -83,7 +83,7 @@ func (g avx512) hashAndFetch(p *program) {
 	fresh, digests, count := g.param("fresh"), g.param("digests"), g.param("count")
 	bitmap, words := g.param("bitmap"), g.param("words")
 
-	g.Label("rows")
+	loop(g.Context, "rows")
 	g.merge(
 		func() { g.rounds(p, table, change, rows, fresh, digests) },
 		func() { g.fetches(bitmap, words, avx512Streams*bitmapWords*avx512Lanes) },
@@ -102,7 +102,7 @@ func (g avx512) fetch() {
 		"avx512Fetch replaces the numbers in count vectors by words of the bitmap. count is even, and not 0.")
 	bitmap, words, count := g.param("bitmap"), g.param("words"), g.param("count")
 	const vectors = 2
-	g.Label("vectors")
+	loop(g.Context, "vectors")
 	g.fetches(bitmap, words, vectors*avx512Lanes)
 	g.ADDQ(operand.I32(vectors*zmmBytes), words)
 	g.SUBQ(operand.I8(vectors), count)
@@ -186,7 +186,7 @@ func (m *match) test(words int) {
 	texts, from, found, count := m.param("texts"), m.param("words"), m.param("found"), m.param("count")
 	one := m.ZMM()
 	m.VPBROADCASTD(m.numbers(fmt.Sprintf("avx512One%d", words))(1), one)
-	m.Label("vectors")
+	loop(m.Context, "vectors")
 	steps := words / (codeVectors - 1)
 	before := make([]reg.VecVirtual, steps)
 	at := 0
@@ -223,7 +223,7 @@ func (m *match) some() {
 	m.begin("avx512Some", fmt.Sprintf("func(found *[%d]uint64, some *byte, count int)", foundNumbers),
 		"avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.")
 	found, some, count := m.param("found"), m.param("some"), m.param("count")
-	m.Label("vectors")
+	loop(m.Context, "vectors")
 	z, k := m.load(operand.Mem{Base: found}), m.K()
 	m.VPTESTMQ(z, z, k)
 	m.KMOVB(k, operand.Mem{Base: some})
