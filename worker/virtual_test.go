@@ -229,7 +229,7 @@ func play(t *testing.T, p plan, scripts *tap.Scripts) []history.Violation {
 // Each round plays as many schedules as -rapid.checks says. Without that flag they are always the same ones, so that it
 // is a change that breaks them. A long run, of some hours, draws its own:
 //
-//	go test ./worker -run TestVirtualHistories -rapid.checks 33334 -timeout 0
+//	GOMAXPROCS=1 GOGC=800 go test ./worker -run 'TestVirtualHistories/0$' -rapid.checks 2500 -timeout 0
 func TestVirtualHistories(t *testing.T) {
 	tables() // not in a bubble
 	scripts := load(t)
