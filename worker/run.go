@@ -189,7 +189,8 @@ func (r *run) tend(ctx context.Context, store *jobs.Store, renewed time.Time) {
 		case errors.Is(err, jobs.ErrStop), errors.Is(err, jobs.ErrLost):
 			r.halt(err)
 			return
-		case time.Since(renewed) >= fenceTime:
+		case time.Since(renewed) >= fenceTime: // the fence may be about to fall, and falls no more after the return
+			r.halt(fmt.Errorf("%w: %w", errFenced, err))
 			return
 		}
 	}
