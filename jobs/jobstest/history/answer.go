@@ -267,8 +267,15 @@ func (j *job) endedByItself() bool {
 func (h *History) late(j *job, o *Options) *Violation {
 	var last *operation
 	for _, op := range j.ledger {
-		if op.begin.Kind == Commit && op.outcome() == Done {
+		if op.begin.Kind != Commit {
+			continue
+		}
+		switch op.outcome() {
+		case Done:
 			last = op
+		case Lost:
+		default: // it may have been the one that ended the job
+			last = nil
 		}
 	}
 	if last == nil {
