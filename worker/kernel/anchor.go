@@ -34,16 +34,14 @@ const (
 // wordFold folds a class further, for the numbers of the bitmap's words: all but
 // the letters are one. So most words that hashed names ask for are the same few,
 // which stay in a cache.
-func wordFold(class uint8) uint32 {
-	if class < classOther {
-		return uint32(class)
-	}
-	return foldMask
-}
+func wordFold(class uint8) uint32 { return uint32(min(class, classOther)) }
+
+// wordSpan is how many folded classes there are.
+const wordSpan = classOther + 1
 
 // wordNumber returns the number of the bitmap's word of three classes.
 func wordNumber(first, second, third uint8) uint32 {
-	return wordFold(first) | wordFold(second)<<foldBits | wordFold(third)<<(2*foldBits)
+	return wordFold(first) + wordSpan*(wordFold(second)+wordSpan*wordFold(third))
 }
 
 // text is a hashed name in classes. What is behind it, for those who read eight

@@ -231,10 +231,9 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 				return blockStopped
 			}
 			at := base + step<<avx512StepLow + uint64(v)
-			if p.many == nil {
-				h.hash(v, batch)
-			} else {
-				p.hashGroup(v, at)
+			h.hash(v, batch)
+			if p.many != nil {
+				p.matchGroup(at)
 			}
 			for i := range p.live {
 				if i%avx512StopEvery == avx512StopEvery-1 && p.stop.Load() {
@@ -246,9 +245,6 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 				return blockFull
 			}
 		}
-	}
-	if p.many != nil {
-		p.endGroup()
 	}
 	return blockDone
 }

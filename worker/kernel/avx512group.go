@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"math/rand/v2"
 	"slices"
 
@@ -15,8 +14,7 @@ const (
 	// avx512GroupBatch is how many vectors are hashed before a group looks at them.
 	// It keeps more of them than their digests.
 	avx512GroupBatch = 16
-	avx512Texts      = 7  // vectors of a hashed name's classes
-	avx512Words      = 12 // words of the bitmap that a hashed name asks for
+	avx512Texts      = 7 // vectors of a hashed name's classes
 	avx512Places     = anchorPlaces
 
 	// How many anchors the filters serve at most: for more, the next one is faster.
@@ -32,17 +30,14 @@ const (
 	avx512ByBuckets avx512GroupFilter = iota
 	avx512ByBloom6
 	avx512ByBloom16
-	avx512ByBitmap
+	avx512ByBitmap12
+	avx512ByBitmap6
 )
 
-// avx512Group looks for a group's members in batches of digests. With a bitmap
-// it does that in three steps: the numbers of the words that tell, the words
-// themselves, and the test of them. The second is done while the next batch is
-// hashed.
+// avx512Group looks for a group's members in batches of digests.
 type avx512Group struct {
 	texts [avx512GroupBatch][avx512Texts + 1][4 * avx512Lanes]uint8
-	words [avx512GroupBatch * avx512Words][avx512Lanes]uint32
-	// found has what the filters find, by avx512Flags, in the first six numbers.
+	// found has what the filters find, by avx512FlagTables, in the first six numbers.
 	found   [avx512GroupBatch][8]uint64
 	tables  [9][64]uint8 // for avx512Buckets
 	pairs   [5][64]uint8 // for avx512Bloom6 and 16
@@ -50,30 +45,33 @@ type avx512Group struct {
 	scratch [2 * (avx512Texts - 1)][4 * avx512Lanes]uint8
 
 	some [avx512GroupBatch]uint8 // which numbers of found are not 0
-	// keyed is look's list, with room for one more than there can be.
-	keyed [avx512GroupBatch*avx512Places*avx512Lanes + 1]avx512Keyed
+	// What matchGroup lists: flags, numbered through the batch; and of those of which
+	// somebody may have the characters, the keys. All have room for what is written
+	// behind the ends.
+	listed [avx512GroupBatch*avx512Places*avx512Lanes + 32]uint16
+	keyed  [avx512GroupBatch*avx512Places*avx512Lanes + 16]uint32
+	keys   [avx512GroupBatch*avx512Places*avx512Lanes + 16]uint32
 
 	group   *group
 	changes int // of the group, when tables were made
 	filter  avx512GroupFilter
-	perText int // words of the bitmap that a hashed name asks for
-	flags   *[8 * 64]avx512Flag
-
-	// The batch whose words are being fetched.
-	pending bool
-	at      uint64
+	table   *avx512FlagTable
 }
 
 // begin makes ready for the group's members.
 func (a *avx512Group) begin(g *group) {
-	a.pending = false
 	if a.group == g && a.changes == g.changes {
 		return
 	}
 	a.group, a.changes = g, g.changes
+	a.found = [avx512GroupBatch][8]uint64{}
 	switch n := g.index.count; {
-	case g.long || n > avx512Bloom16Most:
-		a.filter = avx512ByBitmap
+	case g.long:
+		a.filter, a.table = avx512ByBitmap6, &avx512FlagTables[1]
+		return
+	case n > avx512Bloom16Most:
+		a.filter, a.table = avx512ByBitmap12, &avx512FlagTables[2]
+		return
 	case n > avx512Bloom6Most:
 		a.filter = avx512ByBloom16
 	case n > avx512BucketsMost:
@@ -81,15 +79,8 @@ func (a *avx512Group) begin(g *group) {
 	default:
 		a.filter = avx512ByBuckets
 	}
-	a.perText, a.flags = avx512Words, &avx512Flags[2]
-	if g.long {
-		a.perText, a.flags = avx512Words/2, &avx512Flags[1]
-	}
-	a.found = [avx512GroupBatch][8]uint64{}
-	if a.filter != avx512ByBitmap {
-		a.flags = &avx512Flags[0]
-		a.fill()
-	}
+	a.table = &avx512FlagTables[0]
+	a.fill()
 }
 
 // pairNumber makes a number of seven bits from two folded characters, such that
@@ -184,150 +175,115 @@ func (a *avx512Group) add(anchor []uint8, bucket uint8) {
 	}
 }
 
-// hashGroup hashes the batch of a step that begins with a vector, and looks through
-// it or, with a bitmap, through the one before. at is the index of its first
-// candidate.
-func (p *avx512Pass) hashGroup(vector int, at uint64) {
-	h, a := p.vectors, p.group
-	digests := &h.digests[0]
-	if a.filter != avx512ByBitmap {
-		h.hash(vector, avx512GroupBatch)
-		switch a.filter {
-		case avx512ByBuckets:
-			avx512Buckets(&avx512TextCodes, &a.tables, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
-		case avx512ByBloom6:
-			avx512Bloom6(&avx512TextCodes, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
-		default:
-			avx512Bloom16(&avx512TextCodes, &a.pairs, &a.bloom, &a.scratch, digests, &a.texts[0], &a.found[0], avx512GroupBatch)
-		}
-		p.look(at)
-		return
-	}
-	if !a.pending {
-		h.hash(vector, avx512GroupBatch)
-	} else {
-		fetching := avx512GroupBatch * a.perText / avx512Words
-		h.hashAndFetch(vector, avx512GroupBatch, fetching, &a.group.bitmap[0], &a.words[0])
-		p.lookBitmap()
-	}
-	if a.perText == avx512Words {
-		avx512Number12(&avx512TextCodes, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
-	} else {
-		avx512Number6(&avx512TextCodes, &wordCodes, digests, &a.texts[0], &a.words[0], avx512GroupBatch)
-	}
-	a.pending, a.at = true, at
-}
-
-// endGroup looks through the last batch of a block.
-func (p *avx512Pass) endGroup() {
-	if a := p.group; a.pending {
-		avx512Fetch(&a.group.bitmap[0], &a.words[0], avx512GroupBatch*a.perText)
-		p.lookBitmap()
-		a.pending = false
+// filterBatch sets found for h's batch.
+func (a *avx512Group) filterBatch(h *avx512Hasher) {
+	codes, digests, texts, found := &avx512TextCodes, &h.digests[0], &a.texts[0], &a.found[0]
+	const count = avx512GroupBatch
+	switch a.filter {
+	case avx512ByBuckets:
+		avx512Buckets(codes, &a.tables, digests, texts, found, count)
+	case avx512ByBloom6:
+		avx512Bloom6(codes, &a.pairs, (*[12][64]uint8)(a.bloom[:12]), &a.scratch, digests, texts, found, count)
+	case avx512ByBloom16:
+		avx512Bloom16(codes, &a.pairs, &a.bloom, &a.scratch, digests, texts, found, count)
+	case avx512ByBitmap12:
+		avx512Bitmap12(codes, &wordCodes, &a.group.bitmap[0], digests, texts, found, count)
+	case avx512ByBitmap6:
+		avx512Bitmap6(codes, &wordCodes, &a.group.bitmap[0], digests, texts, found, count)
 	}
 }
 
-// lookBitmap tests the words of the batch that is pending, and looks at it.
-func (p *avx512Pass) lookBitmap() {
-	a := p.group
-	if a.perText == avx512Words {
-		avx512Test12(&a.texts[0], &a.words[0], &a.found[0], avx512GroupBatch)
-	} else {
-		avx512Test6(&a.texts[0], &a.words[0], &a.found[0], avx512GroupBatch)
-	}
-	p.look(a.at)
-}
+// Looking at what is found goes in turns, so that there are next to no branches
+// that a CPU could predict wrongly: a list of the flags; those of which somebody may
+// have the characters there; and hits.
 
-// Looking at what is found goes in two turns: places of which somebody may have the
-// key, for which there are next to no branches that a CPU could predict wrongly; and
-// hits.
-
-// avx512Keyed is a place of a hashed name with the key of the characters there,
-// and the head of the chain of those who may have it.
-type avx512Keyed struct {
-	vector, lane, place uint8
-	key                 uint32
-	head                int32
-}
-
-// avx512Flag is what a flag stands for.
+// avx512Flag is what a flag of a vector stands for.
 type avx512Flag struct {
 	lane, place uint8
 }
 
-// avx512Flags are those of the filters in registers, and those of the bitmap with
-// six and with 12 words.
-var avx512Flags = newAVX512Flags()
-
-func newAVX512Flags() (flags [3][8 * 64]avx512Flag) {
-	for i := range avx512Places * avx512Lanes {
-		flags[0][i] = avx512Flag{lane: uint8(i / 4 % avx512Lanes), place: uint8(i/64*4 + i%4)}
-		word, behind := i/(2*avx512Lanes), i/avx512Lanes%2
-		flags[1][i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8((4*word + behind) % avx512Places)}
-		flags[2][i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8(2*word + behind)}
-	}
-	return flags
+// avx512FlagTable has what the flags of a filter stand for, and for avx512Keyed
+// where the texts have it.
+type avx512FlagTable struct {
+	flags [8 * 64]avx512Flag
+	texts [8 * 64]uint32
 }
 
-// look adds to p.found the members that have an anchor at one of the places that
-// were found, in the batch whose first candidate has index at.
-func (p *avx512Pass) look(at uint64) {
-	a, x := p.group, &p.many.index
-	avx512Some(&a.found[0], &a.some[0], avx512GroupBatch)
-	flags, keyed := a.flags, 0
-	for half := range len(a.some) / 8 {
-		for some := binary.LittleEndian.Uint64(a.some[8*half:]); some != 0; some &= some - 1 {
-			number := bits.TrailingZeros64(some)
-			v, i := uint8(8*half+number/8)%avx512GroupBatch, number%8
-			for found := a.found[v][i]; found != 0; found &= found - 1 {
-				f := flags[(i*64+bits.TrailingZeros64(found))%len(flags)]
-				w := f.place / 4
-				eight := uint64(a.dword(v, w, f.lane)) | uint64(a.dword(v, w+1, f.lane))<<32
-				k := key(uint32(eight >> (8 * (f.place % 4))))
-				head := x.heads[x.hash(k)]
-				a.keyed[keyed] = avx512Keyed{v, f.lane, f.place, k, head}
-				keyed += int(^uint32(head) >> 31)
-			}
+// avx512FlagTables are those of the filters in registers, and those of the bitmap
+// with six and with 12 words.
+var avx512FlagTables = newAVX512FlagTables()
+
+func newAVX512FlagTables() (tables [3]avx512FlagTable) {
+	for i := range avx512Places * avx512Lanes {
+		tables[0].flags[i] = avx512Flag{lane: uint8(i / 4 % avx512Lanes), place: uint8(i/64*4 + i%4)}
+		word, behind := i/(2*avx512Lanes), i/avx512Lanes%2
+		tables[1].flags[i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8((4*word + behind) % avx512Places)}
+		tables[2].flags[i] = avx512Flag{lane: uint8(i % avx512Lanes), place: uint8(2*word + behind)}
+	}
+	for t := range tables {
+		for i, f := range tables[t].flags {
+			word, bit := uint32(f.place/4*avx512Lanes+f.lane), uint32(f.place%4*8)
+			tables[t].texts[i] = bit<<16 | word*4
 		}
 	}
-	for i := range a.keyed[:keyed] {
-		k := &a.keyed[i]
-		for n := x.node(k.head); n != nil; n = x.next(n) {
-			begin, ok := n.begin(k.key, int(k.place))
+	return tables
+}
+
+// matchGroup matches the group with the batch of which the first candidate has
+// index at.
+func (p *avx512Pass) matchGroup(at uint64) {
+	a, x := p.group, &p.many.index
+	a.filterBatch(p.vectors)
+	avx512Some(&a.found[0], &a.some[0], avx512GroupBatch)
+	count := avx512List(&a.found[0], &a.some[0], &a.listed[0], avx512GroupBatch/8)
+	if count == 0 {
+		return
+	}
+	count = avx512Keyed(&a.table.texts, &a.texts[0], &x.after[0], uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
+	for i, flag := range a.keyed[:count] {
+		f := a.table.flags[flag%uint32(len(a.table.flags))]
+		c := avx512Candidate{vector: uint8(flag / uint32(len(a.table.flags))), lane: f.lane}
+		for n := x.node(x.heads[x.hash(a.keys[i])]); n != nil; n = x.next(n) {
+			begin, ok := n.begin(a.keys[i], int(f.place))
 			if !ok {
 				continue
 			}
 			w := uint8(begin / 4)
-			eight := uint64(a.dword(k.vector, w, k.lane)) | uint64(a.dword(k.vector, w+1, k.lane))<<32
+			eight := uint64(a.dword(c, w)) | uint64(a.dword(c, w+1))<<32
 			shift := 8 * (begin % 4)
-			eight = eight>>shift | uint64(a.dword(k.vector, w+2, k.lane))<<(64-shift)
+			eight = eight>>shift | uint64(a.dword(c, w+2))<<(64-shift)
 			if n.near(eight) {
-				p.hitOf(n, k, begin, at)
+				p.hitOf(n, c, begin, at)
 			}
 		}
 	}
 }
 
+// avx512Candidate is a candidate of a batch.
+type avx512Candidate struct {
+	vector, lane uint8
+}
+
 // hitOf adds a node's member to p.found if it is a hit.
-func (p *avx512Pass) hitOf(n *anchorNode, k *avx512Keyed, begin int, at uint64) {
-	index := at + uint64(k.lane)<<p.vectors.plan.laneLow + uint64(k.vector)
+func (p *avx512Pass) hitOf(n *anchorNode, c avx512Candidate, begin int, at uint64) {
+	index := at + uint64(c.lane)<<p.vectors.plan.laneLow + uint64(c.vector)
 	if index < p.at || index >= p.end {
 		return
 	}
 	var t text
 	for w := range uint8(avx512Texts) {
-		binary.LittleEndian.PutUint32(t[4*w:], p.group.dword(k.vector, w, k.lane))
+		binary.LittleEndian.PutUint32(t[4*w:], p.group.dword(c, w))
 	}
 	t.end()
 	if d, ok := p.many.distance(n, &t, begin, index); ok {
 		p.found = append(p.found, Hit{Query: int(n.query), Hit: search.Hit{Index: index, Distance: d}})
-		p.lanes[k.lane]++
+		p.lanes[c.lane]++
 	}
 }
 
 // dword returns the text codes of four characters.
-func (a *avx512Group) dword(vector, w, lane uint8) uint32 {
-	return binary.LittleEndian.Uint32(a.texts[vector%avx512GroupBatch][w%(avx512Texts+1)][4*(lane%avx512Lanes):])
+func (a *avx512Group) dword(c avx512Candidate, w uint8) uint32 {
+	return binary.LittleEndian.Uint32(a.texts[c.vector%avx512GroupBatch][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
 }
 
 // avx512TextCodes maps each code to its class, and says what the last character,

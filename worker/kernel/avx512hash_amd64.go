@@ -21,11 +21,6 @@ func avx512Step3x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //go:noescape
 func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
-// avx512HashAndFetch3x20 is avx512Hash3x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
-
 // avx512Constants3x16 writes what is in the table for every step.
 //
 //go:noescape
@@ -59,11 +54,6 @@ func avx512Step4x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //
 //go:noescape
 func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-
-// avx512HashAndFetch4x20 is avx512Hash4x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 
 // avx512Constants4x16 writes what is in the table for every step.
 //
@@ -99,11 +89,6 @@ func avx512Step5x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //go:noescape
 func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
-// avx512HashAndFetch5x20 is avx512Hash5x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
-
 // avx512Constants5x16 writes what is in the table for every step.
 //
 //go:noescape
@@ -137,11 +122,6 @@ func avx512Step6x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //
 //go:noescape
 func avx512Hash6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
-
-// avx512HashAndFetch6x20 is avx512Hash6x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
 
 // avx512Constants6x16 writes what is in the table for every step.
 //
@@ -177,11 +157,6 @@ func avx512Step7x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //go:noescape
 func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
-// avx512HashAndFetch7x20 is avx512Hash7x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
-
 // avx512Constants7x16 writes what is in the table for every step.
 //
 //go:noescape
@@ -216,11 +191,6 @@ func avx512Step8x20(table *[96][16]uint32, lanes *[80][16]uint32, slow *[80]uint
 //go:noescape
 func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 
-// avx512HashAndFetch8x20 is avx512Hash8x20, and replaces the numbers in words for count vectors by words of the bitmap.
-//
-//go:noescape
-func avx512HashAndFetch8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)
-
 // avx512Constants8x16 writes what is in the table for every step.
 //
 //go:noescape
@@ -242,8 +212,3 @@ func avx512Hash8x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint
 //
 //go:noescape
 func avx512Rows(rows *[256][64]uint32, raw *[256][64]uint32, change *[2][64]uint32)
-
-// avx512Fetch replaces the numbers in count vectors by words of the bitmap. count is even, and not 0.
-//
-//go:noescape
-func avx512Fetch(bitmap *uint32, words *[16]uint32, count int)

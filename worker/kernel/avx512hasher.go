@@ -31,9 +31,6 @@ type avx512Plan struct {
 	constants func(table *[96][avx512Lanes]uint32)
 	step      func(table *[96][avx512Lanes]uint32, lanes *[80][avx512Lanes]uint32, slow *[80]uint32)
 	hash      func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][avx512Lanes]uint32, count int)
-	// hashAndFetch is hash with fetches for as many vectors among the rounds; nil
-	// if there is none.
-	hashAndFetch func(table *[96][avx512Lanes]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][avx512Lanes]uint32, count int, bitmap *uint32, words *[avx512Lanes]uint32)
 }
 
 // rowWord is a word of the message schedule as far as it is the same in all
@@ -138,20 +135,6 @@ func (h *avx512Hasher) step(number uint64) {
 // hash computes the digests of so many of the step's vectors.
 func (h *avx512Hasher) hash(vector, count int) {
 	h.plan.hash(&h.table, &h.change, &h.rows[vector], &h.fresh, &h.digests[0], count)
-}
-
-// hashAndFetch is hash, and replaces the numbers in words by words of a bitmap:
-// 12 for each of fetching vectors, which are not more than count.
-func (h *avx512Hasher) hashAndFetch(vector, count, fetching int, bitmap *uint32, words *[avx512Lanes]uint32) {
-	if h.plan.hashAndFetch == nil {
-		avx512Fetch(bitmap, words, fetching*avx512Words)
-		h.hash(vector, count)
-		return
-	}
-	h.plan.hashAndFetch(&h.table, &h.change, &h.rows[vector], &h.fresh, &h.digests[0], fetching, bitmap, words)
-	if fetching < count {
-		h.plan.hash(&h.table, &h.change, &h.rows[vector+fetching], &h.fresh, &h.digests[fetching], count-fetching)
-	}
 }
 
 // checkDigests checks a step of every plan.

@@ -61,34 +61,39 @@ func avx512Filter8(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, f
 //go:noescape
 func avx512Distance(tables *[8][64]byte, groups int, begins uint32, needs uint32, digests *[5][16]uint32, flags *uint64, most *[16]uint8, count int)
 
-// avx512Number6 writes the text codes of each digest into texts, and the numbers of 6 words of the bitmap.
-// textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.
+// avx512Bitmap6 finds where hashed names may have a name's four letters in a row, by 6 words of the bitmap, and writes
+// their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit
+// 32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is
+// not 0.
 //
 //go:noescape
-func avx512Number6(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
+func avx512Bitmap6(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 
-// avx512Test6 sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has
-// the one behind. count is not 0.
+// avx512Bitmap12 finds where hashed names may have a name's four letters in a row, by 12 words of the bitmap, and writes
+// their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit
+// 32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is
+// not 0.
 //
 //go:noescape
-func avx512Test6(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
-
-// avx512Number12 writes the text codes of each digest into texts, and the numbers of 12 words of the bitmap.
-// textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.
-//
-//go:noescape
-func avx512Number12(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
-
-// avx512Test12 sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has
-// the one behind. count is not 0.
-//
-//go:noescape
-func avx512Test12(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
+func avx512Bitmap12(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 
 // avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.
 //
 //go:noescape
 func avx512Some(found *[8]uint64, some *byte, count int)
+
+// avx512List writes down which flags are set in what was found in 8 count vectors, of which some tells the numbers that are
+// not 0, and returns how many they are. Behind them it writes up to 31 more. count is not 0.
+//
+//go:noescape
+func avx512List(found *[8]uint64, some *byte, flags *uint16, count int) int
+
+// avx512Keyed writes down those of count flags of whose characters after has the fifth, at the hash of the key of four, and the
+// keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags, where in texts the
+// word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.
+//
+//go:noescape
+func avx512Keyed(places *[512]uint32, texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
 
 // avx512Buckets finds where hashed names may have a name's four letters in a row, and writes their text codes into texts.
 // Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i. textCodes maps each code, and

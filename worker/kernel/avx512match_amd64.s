@@ -1883,23 +1883,26 @@ DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
 
-// func avx512Number6(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
+// func avx512Bitmap6(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Number6(SB), NOSPLIT, $0-48
+TEXT ·avx512Bitmap6(SB), NOSPLIT, $0-56
 	MOVQ         wordCodes+8(FP), AX
 	VMOVDQU32    (AX), Z0
 	MOVQ         textCodes+0(FP), AX
-	MOVQ         digests+16(FP), CX
+	MOVQ         bitmap+16(FP), CX
 	VMOVDQU32    (AX), Z1
-	MOVQ         texts+24(FP), DX
-	MOVQ         numbers+32(FP), BX
-	MOVQ         count+40(FP), SI
-	VPBROADCASTD avx512Weights6<>+0(SB), Z2
-	VPBROADCASTD avx512Weights6<>+4(SB), Z3
-	MOVQ         $0x7777777777777777, DI
-	KMOVQ        DI, K1
-	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
-	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
+	MOVQ         digests+24(FP), DX
+	MOVQ         texts+32(FP), BX
+	MOVQ         found+40(FP), SI
+	MOVQ         count+48(FP), DI
+	VPBROADCASTD avx512Bitmap6Numbers<>+0(SB), Z2
+	VPBROADCASTD avx512Bitmap6Numbers<>+4(SB), Z3
+	VPBROADCASTD avx512Bitmap6Numbers<>+8(SB), Z4
+	KXNORW       K0, K0, K2
+	MOVQ         $0x7777777777777777, R8
+	KMOVQ        R8, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z5
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z6
 	PCALIGN      $0x40
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1911,276 +1914,144 @@ TEXT ·avx512Number6(SB), NOSPLIT, $0-48
 	BYTE         $0x90
 
 vectors:
-	VMOVDQU32      (CX), Z6
-	VMOVDQU32      64(CX), Z7
-	VMOVDQU32      128(CX), Z8
-	VMOVDQU32      192(CX), Z9
-	VMOVDQU32      256(CX), Z10
-	VPSLLD         $0x10, Z10, Z11
-	VPMULTISHIFTQB Z6, Z4, Z12
-	VPSHLDD        $0x18, Z7, Z6, Z6
-	VPMULTISHIFTQB Z6, Z4, Z6
-	VPSHLDD        $0x10, Z8, Z7, Z7
-	VPMULTISHIFTQB Z7, Z4, Z7
+	VMOVDQU32      (DX), Z7
+	VMOVDQU32      64(DX), Z8
+	VMOVDQU32      128(DX), Z9
+	VMOVDQU32      192(DX), Z10
+	VMOVDQU32      256(DX), Z11
+	VPSLLD         $0x10, Z11, Z12
+	VPMULTISHIFTQB Z7, Z5, Z13
+	VPSHLDD        $0x18, Z8, Z7, Z7
+	VPMULTISHIFTQB Z7, Z5, Z7
+	VPSHLDD        $0x10, Z9, Z8, Z8
 	VPMULTISHIFTQB Z8, Z5, Z8
-	VPMULTISHIFTQB Z9, Z4, Z13
-	VPSHLDD        $0x18, Z10, Z9, Z9
-	VPMULTISHIFTQB Z9, Z4, Z9
-	VPMULTISHIFTQB Z11, Z4, Z10
-	VPERMB         Z1, Z12, Z11
-	VMOVDQU32      Z11, (DX)
-	VPERMB         Z1, Z6, Z11
-	VMOVDQU32      Z11, 64(DX)
-	VPERMB         Z1, Z7, Z11
-	VMOVDQU32      Z11, 128(DX)
-	VPERMB         Z1, Z8, Z11
-	VMOVDQU32      Z11, 192(DX)
-	VPERMB         Z1, Z13, Z11
-	VMOVDQU32      Z11, 256(DX)
-	VPERMB         Z1, Z9, Z11
-	VMOVDQU32      Z11, 320(DX)
-	VMOVDQU32      64(AX), Z11
-	VPERMB         Z1, Z10, K1, Z11
-	VMOVDQU32      Z11, 384(DX)
-	VPERMB         Z0, Z12, Z11
-	VPERMB         Z0, Z6, Z6
+	VPMULTISHIFTQB Z9, Z6, Z9
+	VPMULTISHIFTQB Z10, Z5, Z14
+	VPSHLDD        $0x18, Z11, Z10, Z10
+	VPMULTISHIFTQB Z10, Z5, Z10
+	VPMULTISHIFTQB Z12, Z5, Z11
+	VPERMB         Z1, Z13, Z12
+	VPERMB         Z0, Z13, Z13
+	VMOVDQU32      Z12, (BX)
+	VPERMB         Z1, Z7, Z15
 	VPERMB         Z0, Z7, Z7
-	VPERMB         Z0, Z8, Z8
-	VPERMB         Z0, Z13, Z12
-	VPERMB         Z0, Z9, Z9
-	VPERMB         Z0, Z10, Z10
-	VPMADDUBSW     Z2, Z11, Z10
-	VPMADDWD       Z3, Z10, Z10
-	VMOVDQU32      Z10, (BX)
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 64(BX)
-	VPMADDUBSW     Z2, Z7, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 128(BX)
-	VPMADDUBSW     Z2, Z8, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 192(BX)
-	VPMADDUBSW     Z2, Z12, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 256(BX)
-	VPMADDUBSW     Z2, Z9, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 320(BX)
-	ADDQ           $+320, CX
-	ADDQ           $+512, DX
-	ADDQ           $+384, BX
-	DECQ           SI
-	JNZ            vectors
-	VZEROUPPER
-	RET
-
-DATA avx512Weights6<>+0(SB)/4, $0x20010100
-DATA avx512Weights6<>+4(SB)/4, $0x00200001
-GLOBL avx512Weights6<>(SB), RODATA|NOPTR, $8
-
-// func avx512Test6(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
-// Requires: AVX, AVX512F
-TEXT ·avx512Test6(SB), NOSPLIT, $0-32
-	MOVQ         texts+0(FP), AX
-	MOVQ         words+8(FP), CX
-	MOVQ         found+16(FP), DX
-	MOVQ         count+24(FP), BX
-	VPBROADCASTD avx512One6<>+0(SB), Z0
-	PCALIGN      $0x40
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-
-vectors:
-	VMOVDQU32 (AX), Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 64(AX), Z2
-	VPROLVD   Z2, Z0, Z2
-	VMOVDQU32 (CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, (DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 2(DX)
-	VMOVDQU32 128(AX), Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 64(CX), Z3
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 4(DX)
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 6(DX)
-	VMOVDQU32 192(AX), Z2
-	VPROLVD   Z2, Z0, Z2
-	VMOVDQU32 128(CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 8(DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 10(DX)
-	VMOVDQU32 256(AX), Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 192(CX), Z3
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 12(DX)
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 14(DX)
-	VMOVDQU32 320(AX), Z2
-	VPROLVD   Z2, Z0, Z2
-	VMOVDQU32 256(CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 16(DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 18(DX)
-	VMOVDQU32 384(AX), Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 320(CX), Z3
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 20(DX)
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 22(DX)
-	ADDQ      $+512, AX
-	ADDQ      $+384, CX
-	ADDQ      $+64, DX
-	DECQ      BX
-	JNZ       vectors
-	VZEROUPPER
-	RET
-
-DATA avx512One6<>+0(SB)/4, $0x00000001
-GLOBL avx512One6<>(SB), RODATA|NOPTR, $4
-
-// func avx512Number12(textCodes *[2][64]byte, wordCodes *[64]byte, digests *[5][16]uint32, texts *[8][64]byte, numbers *[16]uint32, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Number12(SB), NOSPLIT, $0-48
-	MOVQ         wordCodes+8(FP), AX
-	VMOVDQU32    (AX), Z0
-	MOVQ         textCodes+0(FP), AX
-	MOVQ         digests+16(FP), CX
-	VMOVDQU32    (AX), Z1
-	MOVQ         texts+24(FP), DX
-	MOVQ         numbers+32(FP), BX
-	MOVQ         count+40(FP), SI
-	VPBROADCASTD avx512Weights12<>+0(SB), Z2
-	VPBROADCASTD avx512Weights12<>+4(SB), Z3
-	MOVQ         $0x7777777777777777, DI
-	KMOVQ        DI, K1
-	VMOVDQU32    avx512CodesHigh<>+0(SB), Z4
-	VMOVDQU32    avx512CodesLow<>+0(SB), Z5
-	PCALIGN      $0x40
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-
-vectors:
-	VMOVDQU32      (CX), Z6
-	VMOVDQU32      64(CX), Z7
-	VMOVDQU32      128(CX), Z8
-	VMOVDQU32      192(CX), Z9
-	VMOVDQU32      256(CX), Z10
-	VPSLLD         $0x10, Z10, Z11
-	VPMULTISHIFTQB Z6, Z4, Z12
-	VPSHLDD        $0x18, Z7, Z6, Z6
-	VPMULTISHIFTQB Z6, Z4, Z6
-	VPSHLDD        $0x10, Z8, Z7, Z7
-	VPMULTISHIFTQB Z7, Z4, Z7
-	VPMULTISHIFTQB Z8, Z5, Z8
-	VPMULTISHIFTQB Z9, Z4, Z13
-	VPSHLDD        $0x18, Z10, Z9, Z9
-	VPMULTISHIFTQB Z9, Z4, Z9
-	VPMULTISHIFTQB Z11, Z4, Z10
-	VPERMB         Z1, Z12, Z11
-	VMOVDQU32      Z11, (DX)
-	VPERMB         Z1, Z6, Z11
-	VMOVDQU32      Z11, 64(DX)
-	VPERMB         Z1, Z7, Z11
-	VMOVDQU32      Z11, 128(DX)
-	VPERMB         Z1, Z8, Z11
-	VMOVDQU32      Z11, 192(DX)
-	VPERMB         Z1, Z13, Z11
-	VMOVDQU32      Z11, 256(DX)
-	VPERMB         Z1, Z9, Z11
-	VMOVDQU32      Z11, 320(DX)
-	VMOVDQU32      64(AX), Z11
-	VPERMB         Z1, Z10, K1, Z11
-	VMOVDQU32      Z11, 384(DX)
-	VPERMB         Z0, Z12, Z11
-	VPERMB         Z0, Z6, Z6
-	VPERMB         Z0, Z7, Z7
-	VPERMB         Z0, Z8, Z8
-	VPERMB         Z0, Z13, Z12
-	VPERMB         Z0, Z9, Z9
-	VPERMB         Z0, Z10, Z10
-	VPMADDUBSW     Z2, Z11, Z13
+	VPMADDUBSW     Z2, Z13, Z13
 	VPMADDWD       Z3, Z13, Z13
-	VMOVDQU32      Z13, (BX)
-	VPSHRDD        $0x10, Z6, Z11, Z11
-	VPMADDUBSW     Z2, Z11, Z11
-	VPMADDWD       Z3, Z11, Z11
-	VMOVDQU32      Z11, 64(BX)
-	VPMADDUBSW     Z2, Z6, Z11
-	VPMADDWD       Z3, Z11, Z11
-	VMOVDQU32      Z11, 128(BX)
-	VPSHRDD        $0x10, Z7, Z6, Z6
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 192(BX)
-	VPMADDUBSW     Z2, Z7, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 256(BX)
-	VPSHRDD        $0x10, Z8, Z7, Z6
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 320(BX)
-	VPMADDUBSW     Z2, Z8, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 384(BX)
-	VPSHRDD        $0x10, Z12, Z8, Z6
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 448(BX)
-	VPMADDUBSW     Z2, Z12, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 512(BX)
-	VPSHRDD        $0x10, Z9, Z12, Z6
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 576(BX)
-	VPMADDUBSW     Z2, Z9, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 640(BX)
-	VPSHRDD        $0x10, Z10, Z9, Z6
-	VPMADDUBSW     Z2, Z6, Z6
-	VPMADDWD       Z3, Z6, Z6
-	VMOVDQU32      Z6, 704(BX)
-	ADDQ           $+320, CX
-	ADDQ           $+512, DX
-	ADDQ           $+768, BX
-	DECQ           SI
+	VMOVDQA32      Z13, Z16
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z13*4), K3, Z16
+	VPROLVD        Z12, Z4, Z12
+	VPTESTMD       Z16, Z12, K3
+	KMOVW          K3, (SI)
+	VPROLVD        Z15, Z4, Z12
+	VPTESTMD       Z16, Z12, K3
+	KMOVW          K3, 2(SI)
+	VMOVDQU32      Z15, 64(BX)
+	VPERMB         Z1, Z8, Z12
+	VPERMB         Z0, Z8, Z8
+	VPMADDUBSW     Z2, Z7, Z7
+	VPMADDWD       Z3, Z7, Z7
+	VMOVDQA32      Z7, Z13
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z7*4), K3, Z13
+	VPROLVD        Z15, Z4, Z7
+	VPTESTMD       Z13, Z7, K3
+	KMOVW          K3, 4(SI)
+	VPROLVD        Z12, Z4, Z7
+	VPTESTMD       Z13, Z7, K3
+	KMOVW          K3, 6(SI)
+	VMOVDQU32      Z12, 128(BX)
+	VPERMB         Z1, Z9, Z7
+	VPERMB         Z0, Z9, Z9
+	VPMADDUBSW     Z2, Z8, Z8
+	VPMADDWD       Z3, Z8, Z8
+	VMOVDQA32      Z8, Z13
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z8*4), K3, Z13
+	VPROLVD        Z12, Z4, Z8
+	VPTESTMD       Z13, Z8, K3
+	KMOVW          K3, 8(SI)
+	VPROLVD        Z7, Z4, Z8
+	VPTESTMD       Z13, Z8, K3
+	KMOVW          K3, 10(SI)
+	VMOVDQU32      Z7, 192(BX)
+	VPERMB         Z1, Z14, Z8
+	VPERMB         Z0, Z14, Z12
+	VPMADDUBSW     Z2, Z9, Z9
+	VPMADDWD       Z3, Z9, Z9
+	VMOVDQA32      Z9, Z13
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z9*4), K3, Z13
+	VPROLVD        Z7, Z4, Z7
+	VPTESTMD       Z13, Z7, K3
+	KMOVW          K3, 12(SI)
+	VPROLVD        Z8, Z4, Z7
+	VPTESTMD       Z13, Z7, K3
+	KMOVW          K3, 14(SI)
+	VMOVDQU32      Z8, 256(BX)
+	VPERMB         Z1, Z10, Z7
+	VPERMB         Z0, Z10, Z9
+	VPMADDUBSW     Z2, Z12, Z10
+	VPMADDWD       Z3, Z10, Z10
+	VMOVDQA32      Z10, Z12
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z10*4), K3, Z12
+	VPROLVD        Z8, Z4, Z8
+	VPTESTMD       Z12, Z8, K3
+	KMOVW          K3, 16(SI)
+	VPROLVD        Z7, Z4, Z8
+	VPTESTMD       Z12, Z8, K3
+	KMOVW          K3, 18(SI)
+	VMOVDQU32      Z7, 320(BX)
+	VPERMB         Z1, Z11, Z8
+	VPERMB         Z0, Z11, Z8
+	VMOVDQU32      64(AX), Z8
+	VPERMB         Z1, Z11, K1, Z8
+	VPMADDUBSW     Z2, Z9, Z9
+	VPMADDWD       Z3, Z9, Z9
+	VMOVDQA32      Z9, Z10
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z9*4), K3, Z10
+	VPROLVD        Z7, Z4, Z7
+	VPTESTMD       Z10, Z7, K3
+	KMOVW          K3, 20(SI)
+	VPROLVD        Z8, Z4, Z7
+	VPTESTMD       Z10, Z7, K3
+	KMOVW          K3, 22(SI)
+	VMOVDQU32      Z8, 384(BX)
+	ADDQ           $+512, BX
+	ADDQ           $+64, SI
+	ADDQ           $+320, DX
+	DECQ           DI
 	JNZ            vectors
 	VZEROUPPER
 	RET
 
-DATA avx512Weights12<>+0(SB)/4, $0x20010100
-DATA avx512Weights12<>+4(SB)/4, $0x00200001
-GLOBL avx512Weights12<>(SB), RODATA|NOPTR, $8
+DATA avx512Bitmap6Numbers<>+0(SB)/4, $0x1b010100
+DATA avx512Bitmap6Numbers<>+4(SB)/4, $0x001b0001
+DATA avx512Bitmap6Numbers<>+8(SB)/4, $0x00000001
+GLOBL avx512Bitmap6Numbers<>(SB), RODATA|NOPTR, $12
 
-// func avx512Test12(texts *[8][64]byte, words *[16]uint32, found *[8]uint64, count int)
-// Requires: AVX, AVX512F
-TEXT ·avx512Test12(SB), NOSPLIT, $0-32
-	MOVQ         texts+0(FP), AX
-	MOVQ         words+8(FP), CX
-	MOVQ         found+16(FP), DX
-	MOVQ         count+24(FP), BX
-	VPBROADCASTD avx512One12<>+0(SB), Z0
+// func avx512Bitmap12(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
+TEXT ·avx512Bitmap12(SB), NOSPLIT, $0-56
+	MOVQ         wordCodes+8(FP), AX
+	VMOVDQU32    (AX), Z0
+	MOVQ         textCodes+0(FP), AX
+	MOVQ         bitmap+16(FP), CX
+	VMOVDQU32    (AX), Z1
+	MOVQ         digests+24(FP), DX
+	MOVQ         texts+32(FP), BX
+	MOVQ         found+40(FP), SI
+	MOVQ         count+48(FP), DI
+	VPBROADCASTD avx512Bitmap12Numbers<>+0(SB), Z2
+	VPBROADCASTD avx512Bitmap12Numbers<>+4(SB), Z3
+	VPBROADCASTD avx512Bitmap12Numbers<>+8(SB), Z4
+	KXNORW       K0, K0, K2
+	MOVQ         $0x7777777777777777, R8
+	KMOVQ        R8, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z5
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z6
 	PCALIGN      $0x40
 	BYTE         $0x90
 	BYTE         $0x90
@@ -2192,104 +2063,207 @@ TEXT ·avx512Test12(SB), NOSPLIT, $0-32
 	BYTE         $0x90
 
 vectors:
-	VMOVDQU32 (AX), Z1
-	VPROLVD   Z1, Z0, Z2
-	VPSRLD    $0x10, Z1, Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 64(AX), Z3
-	VPROLVD   Z3, Z0, Z4
-	VMOVDQU32 (CX), Z5
-	VPTESTMD  Z5, Z2, K1
-	KMOVW     K1, (DX)
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 2(DX)
-	VPSRLD    $0x10, Z3, Z3
-	VPROLVD   Z3, Z0, Z2
-	VMOVDQU32 64(CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 4(DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 6(DX)
-	VMOVDQU32 128(AX), Z1
-	VPROLVD   Z1, Z0, Z3
-	VMOVDQU32 128(CX), Z5
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 8(DX)
-	VPTESTMD  Z5, Z3, K1
-	KMOVW     K1, 10(DX)
-	VPSRLD    $0x10, Z1, Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 192(CX), Z4
-	VPTESTMD  Z4, Z2, K1
-	KMOVW     K1, 12(DX)
-	VPTESTMD  Z4, Z1, K1
-	KMOVW     K1, 14(DX)
-	VMOVDQU32 192(AX), Z2
-	VPROLVD   Z2, Z0, Z4
-	VMOVDQU32 256(CX), Z5
-	VPTESTMD  Z5, Z3, K1
-	KMOVW     K1, 16(DX)
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 18(DX)
-	VPSRLD    $0x10, Z2, Z2
-	VPROLVD   Z2, Z0, Z2
-	VMOVDQU32 320(CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 20(DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 22(DX)
-	VMOVDQU32 256(AX), Z1
-	VPROLVD   Z1, Z0, Z3
-	VMOVDQU32 384(CX), Z5
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 24(DX)
-	VPTESTMD  Z5, Z3, K1
-	KMOVW     K1, 26(DX)
-	VPSRLD    $0x10, Z1, Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 448(CX), Z4
-	VPTESTMD  Z4, Z2, K1
-	KMOVW     K1, 28(DX)
-	VPTESTMD  Z4, Z1, K1
-	KMOVW     K1, 30(DX)
-	VMOVDQU32 320(AX), Z2
-	VPROLVD   Z2, Z0, Z4
-	VMOVDQU32 512(CX), Z5
-	VPTESTMD  Z5, Z3, K1
-	KMOVW     K1, 32(DX)
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 34(DX)
-	VPSRLD    $0x10, Z2, Z2
-	VPROLVD   Z2, Z0, Z2
-	VMOVDQU32 576(CX), Z3
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 36(DX)
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 38(DX)
-	VMOVDQU32 384(AX), Z1
-	VPROLVD   Z1, Z0, Z3
-	VMOVDQU32 640(CX), Z5
-	VPTESTMD  Z5, Z4, K1
-	KMOVW     K1, 40(DX)
-	VPTESTMD  Z5, Z3, K1
-	KMOVW     K1, 42(DX)
-	VPSRLD    $0x10, Z1, Z1
-	VPROLVD   Z1, Z0, Z1
-	VMOVDQU32 704(CX), Z3
-	VPTESTMD  Z3, Z2, K1
-	KMOVW     K1, 44(DX)
-	VPTESTMD  Z3, Z1, K1
-	KMOVW     K1, 46(DX)
-	ADDQ      $+512, AX
-	ADDQ      $+768, CX
-	ADDQ      $+64, DX
-	DECQ      BX
-	JNZ       vectors
+	VMOVDQU32      (DX), Z7
+	VMOVDQU32      64(DX), Z8
+	VMOVDQU32      128(DX), Z9
+	VMOVDQU32      192(DX), Z10
+	VMOVDQU32      256(DX), Z11
+	VPSLLD         $0x10, Z11, Z12
+	VPMULTISHIFTQB Z7, Z5, Z13
+	VPSHLDD        $0x18, Z8, Z7, Z7
+	VPMULTISHIFTQB Z7, Z5, Z7
+	VPSHLDD        $0x10, Z9, Z8, Z8
+	VPMULTISHIFTQB Z8, Z5, Z8
+	VPMULTISHIFTQB Z9, Z6, Z9
+	VPMULTISHIFTQB Z10, Z5, Z14
+	VPSHLDD        $0x18, Z11, Z10, Z10
+	VPMULTISHIFTQB Z10, Z5, Z10
+	VPMULTISHIFTQB Z12, Z5, Z11
+	VPERMB         Z1, Z13, Z12
+	VPERMB         Z0, Z13, Z13
+	VMOVDQU32      Z12, (BX)
+	VPERMB         Z1, Z7, Z15
+	VPERMB         Z0, Z7, Z7
+	VPMADDUBSW     Z2, Z13, Z16
+	VPMADDWD       Z3, Z16, Z16
+	VMOVDQA32      Z16, Z17
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z16*4), K3, Z17
+	VPROLVD        Z12, Z4, Z16
+	VPTESTMD       Z17, Z16, K3
+	KMOVW          K3, (SI)
+	VPROLVD        Z15, Z4, Z16
+	VPTESTMD       Z17, Z16, K3
+	KMOVW          K3, 2(SI)
+	VPSHRDD        $0x10, Z7, Z13, Z13
+	VPSRLD         $0x10, Z12, Z12
+	VPSRLD         $0x10, Z15, Z16
+	VPMADDUBSW     Z2, Z13, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VMOVDQA32      Z13, Z17
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z13*4), K3, Z17
+	VPROLVD        Z12, Z4, Z12
+	VPTESTMD       Z17, Z12, K3
+	KMOVW          K3, 4(SI)
+	VPROLVD        Z16, Z4, Z12
+	VPTESTMD       Z17, Z12, K3
+	KMOVW          K3, 6(SI)
+	VMOVDQU32      Z15, 64(BX)
+	VPERMB         Z1, Z8, Z12
+	VPERMB         Z0, Z8, Z8
+	VPMADDUBSW     Z2, Z7, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VMOVDQA32      Z13, Z16
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z13*4), K3, Z16
+	VPROLVD        Z15, Z4, Z13
+	VPTESTMD       Z16, Z13, K3
+	KMOVW          K3, 8(SI)
+	VPROLVD        Z12, Z4, Z13
+	VPTESTMD       Z16, Z13, K3
+	KMOVW          K3, 10(SI)
+	VPSHRDD        $0x10, Z8, Z7, Z7
+	VPSRLD         $0x10, Z15, Z13
+	VPSRLD         $0x10, Z12, Z15
+	VPMADDUBSW     Z2, Z7, Z7
+	VPMADDWD       Z3, Z7, Z7
+	VMOVDQA32      Z7, Z16
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z7*4), K3, Z16
+	VPROLVD        Z13, Z4, Z7
+	VPTESTMD       Z16, Z7, K3
+	KMOVW          K3, 12(SI)
+	VPROLVD        Z15, Z4, Z7
+	VPTESTMD       Z16, Z7, K3
+	KMOVW          K3, 14(SI)
+	VMOVDQU32      Z12, 128(BX)
+	VPERMB         Z1, Z9, Z7
+	VPERMB         Z0, Z9, Z9
+	VPMADDUBSW     Z2, Z8, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VMOVDQA32      Z13, Z15
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z13*4), K3, Z15
+	VPROLVD        Z12, Z4, Z13
+	VPTESTMD       Z15, Z13, K3
+	KMOVW          K3, 16(SI)
+	VPROLVD        Z7, Z4, Z13
+	VPTESTMD       Z15, Z13, K3
+	KMOVW          K3, 18(SI)
+	VPSHRDD        $0x10, Z9, Z8, Z8
+	VPSRLD         $0x10, Z12, Z12
+	VPSRLD         $0x10, Z7, Z13
+	VPMADDUBSW     Z2, Z8, Z8
+	VPMADDWD       Z3, Z8, Z8
+	VMOVDQA32      Z8, Z15
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z8*4), K3, Z15
+	VPROLVD        Z12, Z4, Z8
+	VPTESTMD       Z15, Z8, K3
+	KMOVW          K3, 20(SI)
+	VPROLVD        Z13, Z4, Z8
+	VPTESTMD       Z15, Z8, K3
+	KMOVW          K3, 22(SI)
+	VMOVDQU32      Z7, 192(BX)
+	VPERMB         Z1, Z14, Z8
+	VPERMB         Z0, Z14, Z12
+	VPMADDUBSW     Z2, Z9, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VMOVDQA32      Z13, Z14
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z13*4), K3, Z14
+	VPROLVD        Z7, Z4, Z13
+	VPTESTMD       Z14, Z13, K3
+	KMOVW          K3, 24(SI)
+	VPROLVD        Z8, Z4, Z13
+	VPTESTMD       Z14, Z13, K3
+	KMOVW          K3, 26(SI)
+	VPSHRDD        $0x10, Z12, Z9, Z9
+	VPSRLD         $0x10, Z7, Z7
+	VPSRLD         $0x10, Z8, Z13
+	VPMADDUBSW     Z2, Z9, Z9
+	VPMADDWD       Z3, Z9, Z9
+	VMOVDQA32      Z9, Z14
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z9*4), K3, Z14
+	VPROLVD        Z7, Z4, Z7
+	VPTESTMD       Z14, Z7, K3
+	KMOVW          K3, 28(SI)
+	VPROLVD        Z13, Z4, Z7
+	VPTESTMD       Z14, Z7, K3
+	KMOVW          K3, 30(SI)
+	VMOVDQU32      Z8, 256(BX)
+	VPERMB         Z1, Z10, Z7
+	VPERMB         Z0, Z10, Z9
+	VPMADDUBSW     Z2, Z12, Z10
+	VPMADDWD       Z3, Z10, Z10
+	VMOVDQA32      Z10, Z13
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z10*4), K3, Z13
+	VPROLVD        Z8, Z4, Z10
+	VPTESTMD       Z13, Z10, K3
+	KMOVW          K3, 32(SI)
+	VPROLVD        Z7, Z4, Z10
+	VPTESTMD       Z13, Z10, K3
+	KMOVW          K3, 34(SI)
+	VPSHRDD        $0x10, Z9, Z12, Z10
+	VPSRLD         $0x10, Z8, Z8
+	VPSRLD         $0x10, Z7, Z12
+	VPMADDUBSW     Z2, Z10, Z10
+	VPMADDWD       Z3, Z10, Z10
+	VMOVDQA32      Z10, Z13
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z10*4), K3, Z13
+	VPROLVD        Z8, Z4, Z8
+	VPTESTMD       Z13, Z8, K3
+	KMOVW          K3, 36(SI)
+	VPROLVD        Z12, Z4, Z8
+	VPTESTMD       Z13, Z8, K3
+	KMOVW          K3, 38(SI)
+	VMOVDQU32      Z7, 320(BX)
+	VPERMB         Z1, Z11, Z8
+	VPERMB         Z0, Z11, Z8
+	VMOVDQU32      64(AX), Z10
+	VPERMB         Z1, Z11, K1, Z10
+	VPMADDUBSW     Z2, Z9, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VMOVDQA32      Z11, Z12
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z11*4), K3, Z12
+	VPROLVD        Z7, Z4, Z11
+	VPTESTMD       Z12, Z11, K3
+	KMOVW          K3, 40(SI)
+	VPROLVD        Z10, Z4, Z11
+	VPTESTMD       Z12, Z11, K3
+	KMOVW          K3, 42(SI)
+	VPSHRDD        $0x10, Z8, Z9, Z8
+	VPSRLD         $0x10, Z7, Z7
+	VPSRLD         $0x10, Z10, Z9
+	VPMADDUBSW     Z2, Z8, Z8
+	VPMADDWD       Z3, Z8, Z8
+	VMOVDQA32      Z8, Z11
+	KMOVW          K2, K3
+	VPGATHERDD     (CX)(Z8*4), K3, Z11
+	VPROLVD        Z7, Z4, Z7
+	VPTESTMD       Z11, Z7, K3
+	KMOVW          K3, 44(SI)
+	VPROLVD        Z9, Z4, Z7
+	VPTESTMD       Z11, Z7, K3
+	KMOVW          K3, 46(SI)
+	VMOVDQU32      Z10, 384(BX)
+	ADDQ           $+512, BX
+	ADDQ           $+64, SI
+	ADDQ           $+320, DX
+	DECQ           DI
+	JNZ            vectors
 	VZEROUPPER
 	RET
 
-DATA avx512One12<>+0(SB)/4, $0x00000001
-GLOBL avx512One12<>(SB), RODATA|NOPTR, $4
+DATA avx512Bitmap12Numbers<>+0(SB)/4, $0x1b010100
+DATA avx512Bitmap12Numbers<>+4(SB)/4, $0x001b0001
+DATA avx512Bitmap12Numbers<>+8(SB)/4, $0x00000001
+GLOBL avx512Bitmap12Numbers<>(SB), RODATA|NOPTR, $12
 
 // func avx512Some(found *[8]uint64, some *byte, count int)
 // Requires: AVX, AVX512DQ, AVX512F
@@ -2317,6 +2291,192 @@ vectors:
 	JNZ       vectors
 	VZEROUPPER
 	RET
+
+// func avx512List(found *[8]uint64, some *byte, flags *uint16, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI, POPCNT
+TEXT ·avx512List(SB), NOSPLIT, $0-40
+	MOVQ         found+0(FP), AX
+	MOVQ         some+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VMOVDQU32    avx512FlagsOfHalf<>+0(SB), Z0
+	MOVQ         $0x00000020, DI
+	VPBROADCASTW DI, Z1
+	MOVQ         DX, SI
+	XORQ         DI, DI
+
+words:
+	MOVQ    (CX), R8
+	TESTQ   R8, R8
+	JZ      next
+	PCALIGN $0x40
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+	BYTE    $0x90
+
+numbers:
+	TZCNTQ        R8, R9
+	BLSRQ         R8, R8
+	MOVQ          (AX)(R9*8), R10
+	SHLQ          $0x06, R9
+	ADDQ          DI, R9
+	VPBROADCASTW  R9, Z2
+	VPADDW        Z0, Z2, Z2
+	KMOVD         R10, K1
+	VPCOMPRESSW.Z Z2, K1, Z3
+	VMOVDQU16     Z3, (DX)
+	POPCNTL       R10, R9
+	LEAQ          (DX)(R9*2), DX
+	SHRQ          $0x20, R10
+	VPADDW        Z1, Z2, Z2
+	KMOVD         R10, K1
+	VPCOMPRESSW.Z Z2, K1, Z2
+	VMOVDQU16     Z2, (DX)
+	POPCNTL       R10, R9
+	LEAQ          (DX)(R9*2), DX
+	TESTQ         R8, R8
+	JNZ           numbers
+
+next:
+	ADDQ $+8, CX
+	ADDQ $+512, AX
+	ADDQ $+4096, DI
+	DECQ BX
+	JNZ  words
+	SUBQ SI, DX
+	SHRQ $0x01, DX
+	MOVQ DX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512FlagsOfHalf<>+0(SB)/2, $0x0000
+DATA avx512FlagsOfHalf<>+2(SB)/2, $0x0001
+DATA avx512FlagsOfHalf<>+4(SB)/2, $0x0002
+DATA avx512FlagsOfHalf<>+6(SB)/2, $0x0003
+DATA avx512FlagsOfHalf<>+8(SB)/2, $0x0004
+DATA avx512FlagsOfHalf<>+10(SB)/2, $0x0005
+DATA avx512FlagsOfHalf<>+12(SB)/2, $0x0006
+DATA avx512FlagsOfHalf<>+14(SB)/2, $0x0007
+DATA avx512FlagsOfHalf<>+16(SB)/2, $0x0008
+DATA avx512FlagsOfHalf<>+18(SB)/2, $0x0009
+DATA avx512FlagsOfHalf<>+20(SB)/2, $0x000a
+DATA avx512FlagsOfHalf<>+22(SB)/2, $0x000b
+DATA avx512FlagsOfHalf<>+24(SB)/2, $0x000c
+DATA avx512FlagsOfHalf<>+26(SB)/2, $0x000d
+DATA avx512FlagsOfHalf<>+28(SB)/2, $0x000e
+DATA avx512FlagsOfHalf<>+30(SB)/2, $0x000f
+DATA avx512FlagsOfHalf<>+32(SB)/2, $0x0010
+DATA avx512FlagsOfHalf<>+34(SB)/2, $0x0011
+DATA avx512FlagsOfHalf<>+36(SB)/2, $0x0012
+DATA avx512FlagsOfHalf<>+38(SB)/2, $0x0013
+DATA avx512FlagsOfHalf<>+40(SB)/2, $0x0014
+DATA avx512FlagsOfHalf<>+42(SB)/2, $0x0015
+DATA avx512FlagsOfHalf<>+44(SB)/2, $0x0016
+DATA avx512FlagsOfHalf<>+46(SB)/2, $0x0017
+DATA avx512FlagsOfHalf<>+48(SB)/2, $0x0018
+DATA avx512FlagsOfHalf<>+50(SB)/2, $0x0019
+DATA avx512FlagsOfHalf<>+52(SB)/2, $0x001a
+DATA avx512FlagsOfHalf<>+54(SB)/2, $0x001b
+DATA avx512FlagsOfHalf<>+56(SB)/2, $0x001c
+DATA avx512FlagsOfHalf<>+58(SB)/2, $0x001d
+DATA avx512FlagsOfHalf<>+60(SB)/2, $0x001e
+DATA avx512FlagsOfHalf<>+62(SB)/2, $0x001f
+GLOBL avx512FlagsOfHalf<>(SB), RODATA|NOPTR, $64
+
+// func avx512Keyed(places *[512]uint32, texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI2, CMOV, POPCNT
+TEXT ·avx512Keyed(SB), NOSPLIT, $0-72
+	MOVQ         places+0(FP), AX
+	MOVQ         texts+8(FP), CX
+	MOVQ         after+16(FP), DX
+	MOVQ         flags+32(FP), BX
+	MOVQ         count+40(FP), SI
+	MOVQ         keyed+48(FP), DI
+	MOVQ         keys+56(FP), R8
+	VPBROADCASTD avx512KeyedNumbers<>+0(SB), Z0
+	VPBROADCASTD avx512KeyedNumbers<>+4(SB), Z1
+	VPBROADCASTD avx512KeyedNumbers<>+8(SB), Z2
+	VPBROADCASTD avx512KeyedNumbers<>+12(SB), Z3
+	VPBROADCASTD avx512KeyedNumbers<>+16(SB), Z4
+	VPBROADCASTD avx512KeyedNumbers<>+20(SB), Z5
+	VPBROADCASTD avx512KeyedNumbers<>+24(SB), Z6
+	MOVL         shift+24(FP), R9
+	VPBROADCASTD R9, Z7
+	MOVQ         DI, R9
+	MOVQ         $0x00000010, R10
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+
+flags:
+	MOVQ          SI, R11
+	CMPQ          R11, R10
+	CMOVQGT       R10, R11
+	MOVQ          $-1, R12
+	BZHIQ         R11, R12, R12
+	KMOVW         R12, K1
+	VPMOVZXWD.Z   (BX), K1, Z8
+	VPANDD        Z0, Z8, Z9
+	KMOVW         K1, K2
+	VPXORD        Z10, Z10, Z10
+	VPGATHERDD    (AX)(Z9*4), K2, Z10
+	VPSRLD        $0x10, Z10, Z9
+	VPTERNLOGD    $0xe4, Z0, Z8, Z10
+	KMOVW         K1, K2
+	VPXORD        Z11, Z11, Z11
+	VPGATHERDD    (CX)(Z10*1), K2, Z11
+	KMOVW         K1, K2
+	VPXORD        Z12, Z12, Z12
+	VPGATHERDD    64(CX)(Z10*1), K2, Z12
+	VPSHRDVD      Z9, Z12, Z11
+	VPSRLVD       Z9, Z12, Z12
+	VPANDD        Z4, Z12, Z12
+	VPANDD        Z1, Z11, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPMULLD       Z5, Z11, Z9
+	VPSRLVD       Z7, Z9, Z9
+	KMOVW         K1, K2
+	VPXORD        Z13, Z13, Z13
+	VPGATHERDD    (DX)(Z9*4), K2, Z13
+	VPSRLVD       Z12, Z13, Z13
+	VPTESTMD      Z6, Z13, K1, K1
+	VPCOMPRESSD.Z Z8, K1, Z8
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z8, (DI)
+	VMOVDQU32     Z11, (R8)
+	KMOVW         K1, R11
+	POPCNTL       R11, R11
+	LEAQ          (DI)(R11*4), DI
+	LEAQ          (R8)(R11*4), R8
+	ADDQ          $+32, BX
+	SUBQ          R10, SI
+	JG            flags
+	SUBQ          R9, DI
+	SHRQ          $0x02, DI
+	MOVQ          DI, ret+64(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512KeyedNumbers<>+0(SB)/4, $0x000001ff
+DATA avx512KeyedNumbers<>+4(SB)/4, $0x1f1f1f1f
+DATA avx512KeyedNumbers<>+8(SB)/4, $0x20012001
+DATA avx512KeyedNumbers<>+12(SB)/4, $0x04000001
+DATA avx512KeyedNumbers<>+16(SB)/4, $0x0000001f
+DATA avx512KeyedNumbers<>+20(SB)/4, $0x9e3779b1
+DATA avx512KeyedNumbers<>+24(SB)/4, $0x00000001
+GLOBL avx512KeyedNumbers<>(SB), RODATA|NOPTR, $28
 
 // func avx512Buckets(textCodes *[2][64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2

@@ -36,8 +36,8 @@ type group struct {
 }
 
 const (
-	// bitmapSize is the number of words of a bitmap: 128 KB.
-	bitmapSize = 1 << (3 * foldBits)
+	// bitmapSize is the number of words of a bitmap: 77 KB.
+	bitmapSize = wordSpan * wordSpan * wordSpan
 	// longLeast is how many members it takes to use two anchors a piece. For
 	// fewer the AVX-512 kernel has a filter that wants one.
 	longLeast = 128
@@ -129,10 +129,14 @@ func (g *group) anchorsOfPiece() int {
 // anchor chooses the anchors of a member, and puts them into filter and index.
 func (g *group) anchor(w *wanted) {
 	w.anchorCount = 0
-	last := anchorLen + 2*(g.anchorsOfPiece()-1) // characters of a piece's anchors
+	most := anchorLen + 1 // what the index tells about, with the character behind
+	if g.long {
+		most = longPiece
+	}
 	for i := range w.pieces() {
 		// Where the fewest others have the same: many names have the same endings.
 		begin, end := w.piece(i)
+		last := min(most, end-begin)
 		best, least := begin, g.index.chain(w.keyAt(uint8(begin)))
 		for at := begin + 1; at+last <= end && least > 0; at++ {
 			if n := g.index.chain(w.keyAt(uint8(at))); n < least {
@@ -144,7 +148,11 @@ func (g *group) anchor(w *wanted) {
 			c := w.name[at : at+anchorLen]
 			g.bitmap[wordNumber(c[1], c[2], c[3])] |= 1 << (c[0] & foldMask)
 			g.bitmap[wordNumber(c[0], c[1], c[2])] |= 1 << (c[3] & foldMask)
-			g.index.add(w, at)
+			after := uint32(math.MaxUint32) // anything: it is of no piece, or of another
+			if next := int(at) + anchorLen; next < end {
+				after = 1 << (w.name[next] & foldMask)
+			}
+			g.index.add(w, at, after)
 			w.anchors[w.anchorCount] = at
 			w.anchorCount++
 		}
@@ -206,7 +214,7 @@ func (g *group) match(d digest, index uint64, hits []Hit) []Hit {
 // look is match for the members that have the anchor that stands at the place.
 func (g *group) look(t *text, place int, index uint64, hits []Hit) []Hit {
 	k := t.keyAt(place)
-	for n := g.index.first(k); n != nil; n = g.index.next(n) {
+	for n := g.index.first(k, t[place+anchorLen]); n != nil; n = g.index.next(n) {
 		begin, ok := n.begin(k, place)
 		if !ok || !n.near(binary.LittleEndian.Uint64(t[begin:])) {
 			continue
@@ -272,6 +280,10 @@ func (g *group) lastEnd() (end uint64) {
 // anchorIndex finds the members that have an anchor, by its key.
 type anchorIndex struct {
 	heads []int32 // by a hash of the key: a node's number, -1 for none
+	// after has, by the same, which characters may come behind: bit i is set for the
+	// one folded to i. So most places are seen to have nobody's anchor without a look
+	// at the nodes.
+	after []uint32
 	nodes []anchorNode
 	free  int32 // the first of a chain of nodes
 	count int   // nodes in use
@@ -316,11 +328,12 @@ func (x *anchorIndex) reset(count int) {
 		bits++
 	}
 	if len(x.heads) != 1<<bits {
-		x.heads = make([]int32, 1<<bits)
+		x.heads, x.after = make([]int32, 1<<bits), make([]uint32, 1<<bits)
 	}
 	for i := range x.heads {
 		x.heads[i] = -1
 	}
+	clear(x.after)
 	x.nodes = x.nodes[:0]
 	x.free, x.count, x.shift = -1, 0, 32-bits
 }
@@ -332,7 +345,8 @@ func (x *anchorIndex) full() bool { return x.count > len(x.heads) }
 // section 6.4).
 func (x *anchorIndex) hash(key uint32) uint32 { return key * 0x9e3779b1 >> x.shift }
 
-func (x *anchorIndex) add(w *wanted, at uint8) {
+// add adds a member's anchor. after tells what may come behind it.
+func (x *anchorIndex) add(w *wanted, at uint8, after uint32) {
 	i := x.free
 	if i >= 0 {
 		x.free = x.nodes[i].next
@@ -341,28 +355,42 @@ func (x *anchorIndex) add(w *wanted, at uint8) {
 		x.nodes = append(x.nodes, anchorNode{})
 	}
 	k := w.keyAt(at)
-	head := &x.heads[x.hash(k)]
+	slot := x.hash(k)
 	x.nodes[i] = anchorNode{
-		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: *head, query: int32(w.query),
+		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: x.heads[slot], query: int32(w.query),
 		at: at, last: uint8(search.HashedNameLen - w.n), heads: uint8(min(8, w.n)), bound: uint8(w.bound),
 	}
-	*head = i
+	x.heads[slot] = i
+	x.after[slot] |= after
 	x.count++
 }
 
+// remove may leave in after what came behind the anchor, while others are in the
+// same chain.
 func (x *anchorIndex) remove(w *wanted, at uint8) {
-	for p := &x.heads[x.hash(w.keyAt(at))]; *p >= 0; p = &x.nodes[*p].next {
+	slot := x.hash(w.keyAt(at))
+	for p := &x.heads[slot]; *p >= 0; p = &x.nodes[*p].next {
 		i := *p
 		if n := &x.nodes[i]; int(n.query) == w.query && n.at == at {
 			*p, n.next, x.free = n.next, x.free, i
 			x.count--
-			return
+			break
 		}
+	}
+	if x.heads[slot] < 0 {
+		x.after[slot] = 0
 	}
 }
 
-// first returns the first node that may have the key, nil for none.
-func (x *anchorIndex) first(key uint32) *anchorNode { return x.node(x.heads[x.hash(key)]) }
+// first returns the first node that may have the key with a class behind it, nil for
+// none.
+func (x *anchorIndex) first(key uint32, behind uint8) *anchorNode {
+	slot := x.hash(key)
+	if x.after[slot]>>(behind&foldMask)&1 == 0 {
+		return nil
+	}
+	return x.node(x.heads[slot])
+}
 
 func (x *anchorIndex) next(n *anchorNode) *anchorNode { return x.node(n.next) }
 
@@ -376,7 +404,7 @@ func (x *anchorIndex) node(i int32) *anchorNode {
 // chain returns how many nodes there are where those with the key are.
 func (x *anchorIndex) chain(key uint32) int {
 	count := 0
-	for n := x.first(key); n != nil; n = x.next(n) {
+	for n := x.node(x.heads[x.hash(key)]); n != nil; n = x.next(n) {
 		count++
 	}
 	return count

@@ -60,9 +60,6 @@ func writePlans(dir, name, isa string, programs []*program) error {
 			fmt.Fprintf(&b, "{place: %d, word: %d, mask: %#x, add: %#x},\n", p.rowPlace(i), w.t, w.mask, w.add)
 		}
 		fmt.Fprintf(&b, "},\nconstants: %[1]sConstants%[2]s,\nstep: %[1]sStep%[2]s,\nhash: %[1]sHash%[2]s,\n", isa, p.name())
-		if p.fetches {
-			fmt.Fprintf(&b, "hashAndFetch: %sHashAndFetch%s,\n", isa, p.name())
-		}
 		fmt.Fprintf(&b, "},\n")
 		if i == len(programs)-1 || p.secretLen != programs[i+1].secretLen {
 			fmt.Fprintf(&b, "},\n")

@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
-	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -18,97 +16,13 @@ import (
 // bit i is set if character i may come before them, or after. So one word
 // answers for two places, and 12 words answer for the 24 places of a hashed
 // name.
-//
-// A gather would fetch the words of 16 hashed names at once, but CPUs make of it
-// more than three operations a word, and nothing else goes on meanwhile. So the
-// words are fetched one by one by general registers, of which hashing makes no
-// use: among the rounds of the vectors that come next (hashAndFetch).
 
 // bitmapWords is how many words of the bitmap a hashed name asks for.
 const bitmapWords = 12
 
-// fetches writes what replaces n numbers of words, in memory at words, by the
-// words.
-func (g avx512) fetches(bitmap, words reg.Register, n int) {
-	const (
-		together = 4
-		stride   = 64 // numbers that a pointer reaches with one byte
-	)
-	at := g.GP64()
-	g.LEAQ(operand.Mem{Base: words, Disp: 128}, at)
-	for i := 0; i < n; i += together {
-		if i%stride == 0 && i > 0 {
-			g.ADDQ(operand.I32(4*stride), at)
-		}
-		var x [together]reg.GPVirtual
-		for j := range x {
-			x[j] = g.GP64()
-			g.MOVL(operand.Mem{Base: at, Disp: 4*((i+j)%stride) - 128}, x[j].As32())
-		}
-		for _, x := range x {
-			g.MOVL(operand.Mem{Base: bitmap, Index: x, Scale: 4}, x.As32())
-		}
-		for j, x := range x {
-			g.MOVL(x.As32(), operand.Mem{Base: at, Disp: 4*((i+j)%stride) - 128})
-		}
-	}
-}
-
-// merge writes what both functions write, in one stream.
-func (g avx512) merge(one, two func()) {
-	file, _ := g.Result() // errors are kept until the end
-	functions := file.Functions()
-	f := functions[len(functions)-1]
-	begin := len(f.Nodes)
-	one()
-	middle := len(f.Nodes)
-	two()
-	a, b := slices.Clone(f.Nodes[begin:middle]), slices.Clone(f.Nodes[middle:])
-	f.Nodes = f.Nodes[:begin]
-	var merged []ir.Node
-	for i, n := range a {
-		merged = append(merged, n)
-		merged = append(merged, b[i*len(b)/len(a):(i+1)*len(b)/len(a)]...)
-	}
-	f.Nodes = append(f.Nodes, merged...)
-}
-
-// hashAndFetch writes hash with fetches of the words for as many other vectors.
-func (g avx512) hashAndFetch(p *program) {
-	g.begin("avx512HashAndFetch"+p.name(),
-		fmt.Sprintf("func(table *[%d][16]uint32, change *[2][%d]uint32, rows *[%d]uint32, fresh *[%d][%d]uint32, digests *[5][16]uint32, count int, bitmap *uint32, words *[16]uint32)",
-			tableSize, freshSize, rowSize, avx512Streams, freshSize),
-		"avx512HashAndFetch"+p.name()+" is avx512Hash"+p.name()+", and replaces the numbers in words for count vectors by words of the bitmap.")
-	table, change, rows := g.param("table"), g.param("change"), g.param("rows")
-	fresh, digests, count := g.param("fresh"), g.param("digests"), g.param("count")
-	bitmap, words := g.param("bitmap"), g.param("words")
-
-	loop(g.Context, "rows")
-	g.merge(
-		func() { g.rounds(p, table, change, rows, fresh, digests) },
-		func() { g.fetches(bitmap, words, avx512Streams*bitmapWords*avx512Lanes) },
-	)
-	g.ADDQ(operand.I32(4*avx512Streams*rowSize), rows)
-	g.ADDQ(operand.I32(avx512Streams*5*zmmBytes), digests)
-	g.ADDQ(operand.I32(avx512Streams*bitmapWords*zmmBytes), words)
-	g.SUBQ(operand.I8(avx512Streams), count)
-	g.JNZ(operand.LabelRef("rows"))
-	g.end()
-}
-
-// fetch writes the function that only fetches.
-func (g avx512) fetch() {
-	g.begin("avx512Fetch", "func(bitmap *uint32, words *[16]uint32, count int)",
-		"avx512Fetch replaces the numbers in count vectors by words of the bitmap. count is even, and not 0.")
-	bitmap, words, count := g.param("bitmap"), g.param("words"), g.param("count")
-	const vectors = 2
-	loop(g.Context, "vectors")
-	g.fetches(bitmap, words, vectors*avx512Lanes)
-	g.ADDQ(operand.I32(vectors*zmmBytes), words)
-	g.SUBQ(operand.I8(vectors), count)
-	g.JNZ(operand.LabelRef("vectors"))
-	g.end()
-}
+// wordSpan is how many characters a word's number tells apart: the 26 letters,
+// and all else.
+const wordSpan = 27
 
 // The characters of 16 hashed names are given on as text codes, of which the lower
 // five bits are the folded character, in textVectors vectors. The last one is left
@@ -129,90 +43,77 @@ func (m *match) writeTexts(c [codeVectors]reg.VecVirtual, table reg.VecVirtual, 
 // left alone.
 const foundNumbers = codeVectors + 1
 
-// number writes the functions that turn digests into text codes and into the
-// numbers of the bitmap's words. A word for each second character is what it
-// takes to look at every place; for names of six letters and more, each fourth
-// is enough.
-func (m *match) number(words int) {
-	m.begin(fmt.Sprintf("avx512Number%d", words),
-		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, wordCodes *[%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, numbers *[16]uint32, count int)", zmmBytes, textVectors),
-		fmt.Sprintf("avx512Number%d writes the text codes of each digest into texts, and the numbers of %[1]d words of the bitmap.", words),
-		"textCodes and wordCodes map each code for these, and textCodes the padding. count is not 0.")
+// bitmap writes the filter for thousands of names. A word for each second
+// character is what it takes to look at every place; for names of six letters
+// and more, each fourth is enough.
+func (m *match) bitmap(words int) {
+	m.begin(fmt.Sprintf("avx512Bitmap%d", words),
+		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, wordCodes *[%[1]d]byte, bitmap *uint32, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, count int)",
+			zmmBytes, textVectors, foundNumbers),
+		fmt.Sprintf("avx512Bitmap%d finds where hashed names may have a name's four letters in a row, by %[1]d words of the bitmap, and writes", words),
+		"their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit",
+		"32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is",
+		"not 0.")
 	wordCodes := m.load(operand.Mem{Base: m.param("wordCodes")})
-	codes, digests := m.param("textCodes"), m.param("digests")
+	codes, bitmap := m.param("textCodes"), m.param("bitmap")
 	textCodes := m.load(vectorAt(codes, 0))
-	texts, numbers, count := m.param("texts"), m.param("numbers"), m.param("count")
-	masks := m.numbers(fmt.Sprintf("avx512Weights%d", words))
-	bytes, halves := m.ZMM(), m.ZMM()
-	m.VPBROADCASTD(masks(0x20010100), bytes)  // 0, 1, 1, 32
-	m.VPBROADCASTD(masks(0x00200001), halves) // 1, 32
+	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
+	count := m.param("count")
+	numbers := m.numbers(fmt.Sprintf("avx512Bitmap%dNumbers", words))
+	spread := func(n uint32) reg.VecVirtual {
+		z := m.ZMM()
+		m.VPBROADCASTD(numbers(n), z)
+		return z
+	}
+	bytes, halves := spread(wordSpan<<24|1<<16|1<<8), spread(wordSpan<<16|1)
+	one, all := spread(1), m.K()
+	m.KXNORW(reg.K0, reg.K0, all)
 	high, low := m.beginLoop()
 	c := m.codes(digests, 0, high, low)
-	m.writeTexts(c, textCodes, vectorAt(codes, 1), texts)
-	var f [codeVectors]reg.VecVirtual
-	for w := range c {
-		f[w] = m.lookUp(c[w], wordCodes)
-	}
 	at := 0
-	write := func(f reg.Register) {
-		z := m.ZMM()
-		m.VPMADDUBSW(bytes, f, z)
-		m.VPMADDWD(halves, z, z)
-		m.VMOVDQU32(z, vectorAt(numbers, at))
-		at++
-	}
-	for w := range codeVectors - 1 {
-		write(f[w])
-		if words == bitmapWords {
-			z := m.ZMM()
-			m.VPSHRDD(operand.U8(16), f[w+1], f[w], z)
-			write(z)
+	// look looks words up, of whose three characters in the middle f has the word
+	// codes, for the characters before and behind.
+	look := func(f, before, behind reg.VecVirtual) {
+		number, word, k := m.ZMM(), m.ZMM(), m.K()
+		m.VPMADDUBSW(bytes, f, number)
+		m.VPMADDWD(halves, number, number)
+		m.VMOVDQA32(number, word)
+		m.KMOVW(all, k)
+		m.VPGATHERDD(operand.Mem{Base: bitmap, Index: number, Scale: 4}, k, word)
+		for _, text := range []reg.VecVirtual{before, behind} {
+			bit, k := m.ZMM(), m.K()
+			m.VPROLVD(text, one, bit)
+			m.VPTESTMD(word, bit, k)
+			m.KMOVW(k, operand.Mem{Base: found, Disp: 2 * at})
+			at++
 		}
 	}
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I32(words*zmmBytes), numbers)
-	m.DECQ(count)
-	m.JNZ(operand.LabelRef("vectors"))
-	m.end()
+	text, f := m.lookUp(c[0], textCodes), m.lookUp(c[0], wordCodes)
+	for w := range codeVectors - 1 {
+		m.VMOVDQU32(text, vectorAt(texts, w))
+		nextText, next := m.lookUp(c[w+1], textCodes), m.lookUp(c[w+1], wordCodes)
+		if w+1 == codeVectors-1 {
+			nextText = m.lookUpLast(c[w+1], textCodes, vectorAt(codes, 1))
+		}
+		look(f, text, nextText)
+		if words == bitmapWords {
+			between, before, behind := m.ZMM(), m.ZMM(), m.ZMM()
+			m.VPSHRDD(operand.U8(16), next, f, between)
+			m.VPSRLD(operand.U8(16), text, before)
+			m.VPSRLD(operand.U8(16), nextText, behind)
+			look(between, before, behind)
+		}
+		text, f = nextText, next
+	}
+	m.VMOVDQU32(text, vectorAt(texts, codeVectors-1))
+	m.endLoop(digests, texts, found, count)
 }
 
-// test writes the functions that look into the words.
-func (m *match) test(words int) {
-	m.begin(fmt.Sprintf("avx512Test%d", words),
-		fmt.Sprintf("func(texts *[%d][%d]byte, words *[16]uint32, found *[%d]uint64, count int)", textVectors, zmmBytes, foundNumbers),
-		fmt.Sprintf("avx512Test%d sets bit 32w+i of what is found if word w of lane i has the character before, and bit 32w+16+i if it has", words),
-		"the one behind. count is not 0.")
-	texts, from, found, count := m.param("texts"), m.param("words"), m.param("found"), m.param("count")
-	one := m.ZMM()
-	m.VPBROADCASTD(m.numbers(fmt.Sprintf("avx512One%d", words))(1), one)
-	loop(m.Context, "vectors")
-	steps := words / (codeVectors - 1)
-	before := make([]reg.VecVirtual, steps)
-	at := 0
-	for w := range codeVectors {
-		text := m.load(vectorAt(texts, w))
-		for i := range steps {
-			if i > 0 {
-				m.VPSRLD(operand.U8(16), text, text)
-			}
-			bit := m.ZMM()
-			m.VPROLVD(text, one, bit)
-			if w > 0 {
-				word := m.load(vectorAt(from, (w-1)*steps+i))
-				for _, bit := range []reg.VecVirtual{before[i], bit} {
-					k := m.K()
-					m.VPTESTMD(word, bit, k)
-					m.KMOVW(k, operand.Mem{Base: found, Disp: 2 * at})
-					at++
-				}
-			}
-			before[i] = bit
-		}
-	}
+// endLoop ends a loop of a filter for many names.
+func (m *match) endLoop(digests, texts, found, count reg.Register) {
 	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I32(words*zmmBytes), from)
 	m.ADDQ(operand.I8(8*foundNumbers), found)
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
 	m.DECQ(count)
 	m.JNZ(operand.LabelRef("vectors"))
 	m.end()
@@ -304,12 +205,7 @@ func (m *match) buckets() {
 			finish(w - 1)
 		}
 	}
-	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I8(8*foundNumbers), found)
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.DECQ(count)
-	m.JNZ(operand.LabelRef("vectors"))
-	m.end()
+	m.endLoop(digests, texts, found, count)
 }
 
 // bloom writes the filter for some hundreds of names: a Bloom filter in
@@ -387,10 +283,5 @@ func (m *match) bloom(tables int) {
 	for w := range in {
 		m.places(in[w], found, w)
 	}
-	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I8(8*foundNumbers), found)
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.DECQ(count)
-	m.JNZ(operand.LabelRef("vectors"))
-	m.end()
+	m.endLoop(digests, texts, found, count)
 }

@@ -37,14 +37,9 @@ func generate(out string) error {
 			g.constants(p)
 			g.step(p)
 			g.hash(p)
-			if maxBlock == maxBlocks[0] {
-				p.fetches = true
-				g.hashAndFetch(p)
-			}
 		}
 	}
 	g.rows()
-	g.fetch()
 	if err := assemble(ctx, out, "avx512hash"); err != nil {
 		return err
 	}
@@ -58,10 +53,11 @@ func generate(out string) error {
 	}
 	m.distance()
 	for _, words := range []int{bitmapWords / 2, bitmapWords} {
-		m.number(words)
-		m.test(words)
+		m.bitmap(words)
 	}
 	m.some()
+	m.list()
+	m.keyed()
 	m.buckets()
 	for _, tables := range []int{6, 16} {
 		m.bloom(tables)

@@ -96,8 +96,6 @@ type program struct {
 	table  []value
 	row    []rowWord
 	digest [5]value
-	// fetches says that there is a second function for loop: hashAndFetch.
-	fetches bool
 }
 
 // newProgram writes SHA-1 down for the plan, each operation at the earliest
