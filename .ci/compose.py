@@ -355,6 +355,13 @@ def wrong_variables():
         say(said.splitlines()[0])
 
 
+def tear():
+    """Leaves the beginning of a transaction at the end of Redis's file, as a write that kill -9 has cut in half."""
+    begun = r"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n"
+    compose("run", "--rm", "--no-deps", "--entrypoint", "sh", "redis", "-c",
+            f"printf '{begun}' >>$(ls appendonlydir/*.incr.aof | tail -n 1)")  # fmt: skip
+
+
 def other_schema():
     """Data of another version: each process says so and what to do, and leaves them alone."""
     compose("stop", "api", "worker")
@@ -561,7 +568,12 @@ def main():
         run("sh", "-c", f"docker compose exec -T redis tar -c appendonlydir >{backup}")
         compose("down", "--volumes")
         run("sh", "-c", f"docker compose run --rm --no-deps -T --entrypoint tar redis -x <{backup}")
+        tear()
         compose("up", "--detach", "--wait")
+        redis("SET", "written-behind", "the tear")
+        crash(only("redis"))
+        compose("up", "--detach", "--wait")
+        check(redis("GET", "written-behind") == "the tear", "what was written behind a torn transaction is gone")
         first_is_kept()
 
     with step("data of another version"):
