@@ -92,16 +92,11 @@ func (m *match) keyed() {
 	places, texts, after := m.param("places"), m.param("texts"), m.param("after")
 	flags, count := m.param("flags"), m.param("count")
 	keyed, keys := m.param("keyed"), m.param("keys")
-	spread := func(from operand.Op) reg.VecVirtual {
-		z := m.ZMM()
-		m.VPBROADCASTD(from, z)
-		return z
-	}
 	numbers := m.numbers("avx512KeyedNumbers")
-	ofVector, folded := spread(numbers(foundFlags-1)), spread(numbers(0x1f1f1f1f))
-	pairs, fours := spread(numbers(0x20012001)), spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
-	fold, fibonacci, one := spread(numbers(0x1f)), spread(numbers(0x9e3779b1)), spread(numbers(1))
-	shift := spread(m.Load(m.Param("shift"), m.GP32()))
+	ofVector, folded := m.spread(numbers(foundFlags-1)), m.spread(numbers(0x1f1f1f1f))
+	pairs, fours := m.spread(numbers(0x20012001)), m.spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
+	fold, fibonacci, one := m.spread(numbers(0x1f)), m.spread(numbers(0x9e3779b1)), m.spread(numbers(1))
+	shift := m.spread(m.Load(m.Param("shift"), m.GP32()))
 	begin, lanes := m.GP64(), m.GP64()
 	m.MOVQ(keyed, begin)
 	m.MOVQ(operand.U32(avx512Lanes), lanes)

@@ -98,6 +98,13 @@ func (m *match) load(from operand.Mem) reg.VecVirtual {
 	return z
 }
 
+// spread returns a vector with a number of 32 bits in each lane.
+func (m *match) spread(number operand.Op) reg.VecVirtual {
+	z := m.ZMM()
+	m.VPBROADCASTD(number, z)
+	return z
+}
+
 func (m *match) ternary(imm uint8, a, b, c reg.VecVirtual) reg.VecVirtual {
 	z := m.ZMM()
 	m.VMOVDQA32(a, z)
@@ -210,8 +217,7 @@ func (m *match) sequence(vectors int) {
 		fmt.Sprintf("avx512Sequence%d flags the digests whose hashed names may have the name's first three characters in a row, among", vectors),
 		fmt.Sprintf("the first %d. tables is for the first half of the vectors of codes, for the second, and for the padding.", min(4*vectors, 28)), filterDoc)
 	tables, digests, flags, count := m.param("tables"), m.param("digests"), m.param("flags"), m.param("count")
-	low, high, first := m.load(vectorAt(tables, 0)), m.load(vectorAt(tables, 1)), m.ZMM()
-	m.VPBROADCASTD(m.first, first)
+	low, high, first := m.load(vectorAt(tables, 0)), m.load(vectorAt(tables, 1)), m.spread(m.first)
 	half := (vectors + 1) / 2
 	m.filterLoop(digests, flags, count, func(c [codeVectors]reg.VecVirtual) reg.Register {
 		var x []reg.VecVirtual

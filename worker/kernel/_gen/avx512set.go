@@ -60,13 +60,8 @@ func (m *match) bitmap(words int) {
 	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
 	count := m.param("count")
 	numbers := m.numbers(fmt.Sprintf("avx512Bitmap%dNumbers", words))
-	spread := func(n uint32) reg.VecVirtual {
-		z := m.ZMM()
-		m.VPBROADCASTD(numbers(n), z)
-		return z
-	}
-	bytes, halves := spread(wordSpan<<24|1<<16|1<<8), spread(wordSpan<<16|1)
-	one, all := spread(1), m.K()
+	bytes, halves := m.spread(numbers(wordSpan<<24|1<<16|1<<8)), m.spread(numbers(wordSpan<<16|1))
+	one, all := m.spread(numbers(1)), m.K()
 	m.KXNORW(reg.K0, reg.K0, all)
 	high, low := m.beginLoop()
 	c := m.codes(digests, 0, high, low)
