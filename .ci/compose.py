@@ -357,7 +357,7 @@ def wrong_variables():
 
 def tear():
     """Leaves the beginning of a transaction at the end of Redis's file, as a write that kill -9 has cut in half."""
-    begun = r"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n"
+    begun = r"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$9\r\nha"
     compose("run", "--rm", "--no-deps", "--entrypoint", "sh", "redis", "-c",
             f"printf '{begun}' >>$(ls appendonlydir/*.incr.aof | tail -n 1)")  # fmt: skip
 
@@ -406,7 +406,9 @@ def redis_unhealthy():
     say(said.splitlines()[-1])
     said = docker("logs", "--tail", "20", only("redis"))
     expect(said, "AOF manifest file format")
-    say(next(line for line in said.splitlines() if "AOF" in line))
+    say(next(line for line in said.splitlines() if "AOF manifest" in line))
+    left = compose("run", "--rm", "--no-deps", "--entrypoint", "cat", "redis", "appendonlydir/appendonly.aof.manifest")
+    check(left == "spoilt", f"of a file that it cannot read, {left!r} was left")
 
 
 def main():
