@@ -181,12 +181,13 @@ func (h *History) checkStop(o *Options) []Violation {
 				continue
 			}
 			for _, b := range j.batches {
-				ordered, within := op.begin.Time, o.Stop
-				disturbed := h.during(op.begin.Time-int64(o.CutOff), op.returned(), "", Outage, Losses)
-				if disturbed || h.during(op.begin.Time, op.returned(), "", Cut) || h.during(op.begin.Time, op.returned(), op.begin.Process, Stall) {
+				// A process needs a moment to be back when it was cut off.
+				ordered, within, since := op.begin.Time, o.Stop, op.begin.Time-int64(o.CutOff)
+				disturbed := h.during(since, op.returned(), "", Outage, Losses)
+				if disturbed || h.during(since, op.returned(), "", Cut) || h.during(op.begin.Time, op.returned(), op.begin.Process, Stall) {
 					ordered = op.returned() // at the latest
 				}
-				if disturbed || h.during(op.begin.Time-int64(o.CutOff), ordered+int64(o.CutOff), b.process, Cut) {
+				if disturbed || h.during(since, ordered+int64(o.CutOff), b.process, Cut) {
 					within = o.CutOff
 				}
 				limit := ordered + int64(within)

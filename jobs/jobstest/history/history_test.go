@@ -209,6 +209,15 @@ func TestGoodHistories(t *testing.T) {
 			op.End(history.Event{})
 			cancel.End(history.Event{Outcome: history.OK, Seen: &cancelled})
 		},
+		"a cancel by a front end that has just got Redis back": func(t *tape) {
+			t.submit("a", big)
+			op := t.begin("w", 0, 100)
+			t.lasting(history.Cut, "client").End(history.Event{})
+			cancel := t.Begin(history.Event{Kind: history.Cancel, Tenant: "t", Job: "a"})
+			t.wait(time.Second)
+			op.End(history.Event{})
+			cancel.End(history.Event{Outcome: history.OK, Seen: &cancelled})
+		},
 		"a killed worker": func(t *tape) {
 			t.submit("a", small)
 			t.begin("w1", 0, 35).Note(history.Event{Through: 15})
