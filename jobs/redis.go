@@ -25,7 +25,6 @@ var errRedisURL = errors.New("redis URL: malformed; in a user name or password c
 // ends with the deadline of its context also while Redis hangs, which go-redis by itself gives five seconds: a worker
 // that cannot renew its lease must know in time. No error tells the password.
 func OpenRedis(rawURL string) (redis.UniversalClient, error) {
-	const retries = 10
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, errRedisURL
@@ -42,8 +41,7 @@ func OpenRedis(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("redis URL: %w", err)
 		}
-		opt.MaxRetries, opt.DialerRetries, opt.ContextTimeoutEnabled = retries, 1, true
-		return redis.NewClient(opt), nil
+		return NewRedis(opt), nil
 	case "redis-sentinel", "rediss-sentinel":
 		u.Scheme = u.Scheme[:len(u.Scheme)-len("-sentinel")]
 		opt, err := redis.ParseFailoverURL(u.String())
@@ -53,7 +51,7 @@ func OpenRedis(rawURL string) (redis.UniversalClient, error) {
 		if opt.MasterName == "" {
 			return nil, errors.New("redis URL: master_name is missing, the name by which the Sentinels know the server")
 		}
-		opt.MaxRetries, opt.DialerRetries, opt.ContextTimeoutEnabled = retries, 1, true
+		opt.MaxRetries, opt.DialerRetries, opt.ContextTimeoutEnabled = redisRetries, 1, true
 		return redis.NewFailoverClient(opt), nil
 	case "redis-cluster", "rediss-cluster":
 		u.Scheme = u.Scheme[:len(u.Scheme)-len("-cluster")]
@@ -61,8 +59,17 @@ func OpenRedis(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("redis URL: %w", err)
 		}
-		opt.MaxRedirects, opt.DialerRetries, opt.ContextTimeoutEnabled = retries, 1, true
+		opt.MaxRedirects, opt.DialerRetries, opt.ContextTimeoutEnabled = redisRetries, 1, true
 		return redis.NewClusterClient(opt), nil
 	}
 	return nil, errors.New("redis URL: unknown scheme: want redis, rediss, unix, redis-sentinel or redis-cluster")
+}
+
+// redisRetries is how often a command is tried again.
+const redisRetries = 10
+
+// NewRedis returns a client of one server as OpenRedis does, without connecting.
+func NewRedis(opt *redis.Options) redis.UniversalClient {
+	opt.MaxRetries, opt.DialerRetries, opt.ContextTimeoutEnabled = redisRetries, 1, true
+	return redis.NewClient(opt)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,21 +17,35 @@ import (
 	"github.com/hashfinder/hashfinder/jobs"
 )
 
-// embeddedRedis is a Redis inside this process, so that nothing needs to be installed. It keeps nothing.
+// embeddedBuffer is what connections inside this process hold for each direction: a pipeline that is longer would wait for
+// its own answers.
+const embeddedBuffer = 1 << 18
+
+// embeddedRedis is a Redis inside this process, so that nothing needs to be installed. It keeps nothing, and has no port,
+// because sockets would take as much of the CPUs again.
 type embeddedRedis struct {
 	server   *miniredis.Miniredis
-	password string
+	listener *bufconn.Listener
 	stop     chan struct{}
 	done     sync.WaitGroup
 }
 
-// startEmbeddedRedis starts one on a loopback port that only this process has the password of.
 func startEmbeddedRedis() (*embeddedRedis, error) {
-	e := &embeddedRedis{server: miniredis.NewMiniRedis(), password: rand.Text(), stop: make(chan struct{})}
-	e.server.RequireAuth(e.password)
-	if err := e.server.Start(); err != nil {
+	e := &embeddedRedis{server: miniredis.NewMiniRedis(), listener: bufconn.Listen(embeddedBuffer), stop: make(chan struct{})}
+	conn, err := e.server.Dial() // which starts one without a port; its own connections have no buffer
+	if err != nil {
 		return nil, fmt.Errorf("start embedded Redis: %w", err)
 	}
+	conn.Close()
+	e.done.Go(func() {
+		for {
+			conn, err := e.listener.Accept()
+			if err != nil { // it is closed
+				return
+			}
+			e.server.Server().ServeConn(conn)
+		}
+	})
 	// Keys do not expire by themselves there.
 	e.done.Go(func() {
 		const period = time.Second
@@ -51,11 +64,15 @@ func startEmbeddedRedis() (*embeddedRedis, error) {
 }
 
 func (e *embeddedRedis) open() (redis.UniversalClient, error) {
-	return jobs.OpenRedis("redis://:" + e.password + "@" + e.server.Addr())
+	return jobs.NewRedis(&redis.Options{
+		Addr:   "embedded",
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.listener.DialContext(ctx) },
+	}), nil
 }
 
 func (e *embeddedRedis) close() {
 	close(e.stop)
+	e.listener.Close()
 	e.done.Wait()
 	e.server.Close()
 }
@@ -73,8 +90,7 @@ func startEmbedded(ctx context.Context, opts embeddedOptions) (*grpc.ClientConn,
 	if err != nil {
 		return nil, nil, err
 	}
-	const buffer = 1 << 18
-	listener := bufconn.Listen(buffer)
+	listener := bufconn.Listen(embeddedBuffer)
 	conn, err := grpc.NewClient("passthrough:///embedded",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -88,7 +104,7 @@ func startEmbedded(ctx context.Context, opts embeddedOptions) (*grpc.ClientConn,
 	go func() {
 		defer close(ended)
 		err := runNode(ctx, nodeConfig{
-			open: store.open, alone: true, roles: map[string]bool{roleAPI: true, roleWorker: true}, grpc: listener,
+			open: store.open, alone: true, private: true, roles: map[string]bool{roleAPI: true, roleWorker: true}, grpc: listener,
 			concurrency: opts.workers, logger: opts.logger,
 		})
 		if err != nil {

@@ -8,16 +8,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hashfinder/hashfinder/jobs"
 	"github.com/hashfinder/hashfinder/jobs/jobstest"
 )
 
 // TestHealthcheckOfWorker looks that a process which only works is well while it works, not whenever Redis is.
 func TestHealthcheckOfWorker(t *testing.T) {
-	redis, err := startEmbeddedRedis()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := healthcheckCmd{Roles: []string{roleWorker}, Redis: "redis://:" + redis.password + "@" + redis.server.Addr()}
+	server := miniredis.RunT(t)
+	command := healthcheckCmd{Roles: []string{roleWorker}, Redis: "redis://" + server.Addr()}
 	const none = "no worker of this host"
 	if err := command.check(t.Context()); err == nil || !strings.Contains(err.Error(), none) {
 		t.Errorf("without a worker: got %v, want %q", err, none)
@@ -28,7 +29,8 @@ func TestHealthcheckOfWorker(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- runNode(ctx, nodeConfig{
-			open: redis.open, roles: map[string]bool{roleWorker: true}, concurrency: 1, logger: slog.New(slog.DiscardHandler),
+			open:  func() (redis.UniversalClient, error) { return jobs.OpenRedis(command.Redis) },
+			roles: map[string]bool{roleWorker: true}, concurrency: 1, logger: slog.New(slog.DiscardHandler),
 		})
 	}()
 	jobstest.Until(t, "the worker is well", func() bool { return command.check(t.Context()) == nil })
@@ -40,7 +42,7 @@ func TestHealthcheckOfWorker(t *testing.T) {
 		t.Errorf("after the worker has ended: got %v, want %q", err, none)
 	}
 
-	redis.close()
+	server.Close()
 	if err := command.check(t.Context()); err == nil || strings.Contains(err.Error(), none) {
 		t.Errorf("without Redis: got %v, want why", err)
 	}
