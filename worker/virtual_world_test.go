@@ -569,7 +569,8 @@ func (w *world) addWorker(p workerPlan) {
 	k := workertest.Record(&virtualKernel{process: v.process, rate: p.Rate}, w.recorder, v.name)
 	k.Start()
 	run := worker.NewUntested(worker.Config{
-		Redis: v.client, Source: &virtualSource{w.queue, v.process}, Store: jobs.NewStore(v.client),
+		Queues: []string{jobs.QueueInteractive, jobs.QueueBatch},
+		Redis:  v.client, Source: &virtualSource{w.queue, v.process}, Store: jobs.NewStore(v.client),
 		Queue: &virtualEnqueuer{w.queue, v.process}, Concurrency: p.Slots, Kernel: k, Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

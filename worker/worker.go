@@ -29,9 +29,6 @@ const (
 	chunkTime = 500 * time.Millisecond
 )
 
-// queues are those that each worker serves.
-var queues = []string{jobs.QueueInteractive, jobs.QueueBatch}
-
 // Config is what a worker needs.
 type Config struct {
 	// Redis serves asynq. It is the worker's alone, and the caller's to close after Run has returned.
@@ -40,7 +37,9 @@ type Config struct {
 	Source Source
 	Store  *jobs.Store
 	Queue  jobs.Enqueuer
-	// Concurrency is the number of chunks that run at a time, for each of the two queues. Default: GOMAXPROCS.
+	// Queues are those that the worker serves. Default: all.
+	Queues []string
+	// Concurrency is the number of chunks that run at a time, for each queue. Default: GOMAXPROCS.
 	Concurrency int
 	// Ahead is the number of chunks, for each queue, that are claimed before there is room to search them, so that no
 	// time passes between one and the next. Other workers cannot have them: it is for one that is alone.
@@ -82,6 +81,9 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = runtime.GOMAXPROCS(0)
 	}
+	if cfg.Queues == nil {
+		cfg.Queues = []string{jobs.QueueInteractive, jobs.QueueBatch}
+	}
 	if cfg.Concurrency < 0 {
 		return nil, fmt.Errorf("worker: concurrency %d is negative", cfg.Concurrency)
 	}
@@ -108,7 +110,7 @@ func New(cfg Config) (*Worker, error) {
 func newWorker(cfg Config) *Worker {
 	name := fmt.Sprintf("%s%d/%s", hostPrefix(), os.Getpid(), uuid.NewString()[:8])
 	w := &Worker{cfg: cfg, name: name, log: cfg.Logger.With("worker", name), runs: map[*run]struct{}{}, turns: map[string]chan struct{}{}}
-	for _, queue := range queues {
+	for _, queue := range cfg.Queues {
 		w.turns[queue] = make(chan struct{}, cfg.Concurrency)
 	}
 	w.kernel.Store(&cfg.Kernel)
@@ -130,7 +132,7 @@ func Present(ctx context.Context, store *jobs.Store) (bool, error) {
 	return slices.ContainsFunc(workers, func(name string) bool { return strings.HasPrefix(name, hostPrefix()) }), err
 }
 
-// Run serves both queues until ctx ends; then it finishes the chunks that run, and returns when nothing of it is left.
+// Run serves its queues until ctx ends; then it finishes the chunks that run, and returns when nothing of it is left.
 func (w *Worker) Run(ctx context.Context) error {
 	// What keeps leases alive must outlast the handlers.
 	helping, stopHelping := context.WithCancel(context.WithoutCancel(ctx))
@@ -150,12 +152,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("worker ready", "kernel", w.currentKernel().Name(), "slots", w.cfg.Concurrency, "rate", w.rate.get())
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
-	ended := make(chan error, len(queues))
-	for _, queue := range queues {
+	ended := make(chan error, len(w.cfg.Queues))
+	for _, queue := range w.cfg.Queues {
 		go func() { ended <- source.Serve(serving, queue, w.cfg.Concurrency+w.cfg.Ahead, w.handle) }()
 	}
 	var failed error
-	for range queues { // one that fails ends the other
+	for range w.cfg.Queues { // one that fails ends the other
 		if err := <-ended; err != nil {
 			failed = errors.Join(failed, fmt.Errorf("worker: %w", err))
 			stopServing()

@@ -42,7 +42,7 @@ type nodeConfig struct {
 	httpHosts         []string
 	concurrency       int  // 0: GOMAXPROCS
 	alone             bool // nobody else has this Redis
-	private           bool // nor calls this service
+	private           bool // nor calls this service: all jobs are attached
 	limits            jobs.Limits
 	replicas          jobs.Replicas
 	reflection        bool
@@ -92,11 +92,10 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 		if slots == 0 {
 			slots = runtime.GOMAXPROCS(0)
 		}
-		ahead := 0
-		if cfg.alone {
-			ahead = 1
-		}
-		if !cfg.private {
+		var queues []string // all
+		if cfg.private {
+			queues = []string{jobs.QueueInteractive}
+		} else {
 			// Each searching goroutine (there may be as many for each of the two queues) gets a processor of its own, and
 			// the others keep theirs: then the operating system gives way to what waits for the network, which Go's scheduler
 			// does only every 10 ms. It halves the time that a cancel takes, and a quarter is left of its longest. Where
@@ -104,10 +103,14 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 			// is idle for 2 to 5 % of the time.
 			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*slots)
 		}
+		ahead := 0
+		if cfg.alone {
+			ahead = 1
+		}
 		run("worker", func() error {
 			w, err := worker.New(worker.Config{
 				Redis: workerClient, Store: jobs.NewStore(workerClient), Queue: jobs.NewQueue(workerClient),
-				Concurrency: slots, Ahead: ahead, Logger: cfg.logger,
+				Queues: queues, Concurrency: slots, Ahead: ahead, Logger: cfg.logger,
 			})
 			if err != nil {
 				return err
