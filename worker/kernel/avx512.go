@@ -215,10 +215,8 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 		p.matchers[p.live[i].query].beginBlock(min(end, p.live[i].end))
 	}
 	p.end = end
-	batch := avx512Batch
 	if p.many != nil {
 		p.group.begin(p.many)
-		batch = avx512GroupBatch
 	}
 	first, count := plan.steps(from, from+end-p.at)
 	for step := range plan.stepCount() {
@@ -226,12 +224,12 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 			continue
 		}
 		h.step(step)
-		for v := 0; v < avx512Vectors; v += batch {
+		for v := 0; v < avx512Vectors; v += avx512Batch {
 			if p.stop.Load() {
 				return blockStopped
 			}
 			at := base + step<<avx512StepLow + uint64(v)
-			h.hash(v, batch)
+			h.hash(v, avx512Batch)
 			if p.many != nil {
 				p.matchGroup(at)
 			}
@@ -239,7 +237,7 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 				if i%avx512StopEvery == avx512StopEvery-1 && p.stop.Load() {
 					return blockStopped
 				}
-				p.match(&p.live[i], at, plan.laneLow, batch)
+				p.match(&p.live[i], at, plan.laneLow)
 			}
 			if len(p.found) > avx512Hits {
 				return blockFull
@@ -254,10 +252,10 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 const avx512StopEvery = 1 << 8
 
 // match matches the batch of which the first candidate has index at.
-func (p *avx512Pass) match(m *matcher, at uint64, laneLow uint, batch int) {
+func (p *avx512Pass) match(m *matcher, at uint64, laneLow uint) {
 	vm := p.matchers[m.query]
-	vm.flag(p.vectors, batch)
-	for i, flags := range vm.flags[:batch*avx512Lanes/64] {
+	vm.flag(p.vectors)
+	for i, flags := range vm.flags {
 		for flags != 0 {
 			// All flags of a vector.
 			v := bits.TrailingZeros64(flags) / avx512Lanes
@@ -340,14 +338,12 @@ func (p *avx512Pass) hand(end uint64) {
 		for len(hits) > 0 && hits[0].Index < through {
 			h := hits[0]
 			hits = hits[1:]
-			if m := p.matcherOf[h.Query]; m != nil {
-				if h.Index < m.end {
-					p.hits = append(p.hits, m.hit(h.Index, h.Distance))
-				}
-			} else if p.many != nil {
-				if w := p.many.at(h.Query); w != nil && h.Index < w.end {
+			if w := p.member(h.Query); w != nil {
+				if h.Index < w.end {
 					p.hits = append(p.hits, p.many.accept(h))
 				}
+			} else if m := p.matcherOf[h.Query]; m != nil && h.Index < m.end {
+				p.hits = append(p.hits, m.hit(h.Index, h.Distance))
 			}
 		}
 		for i := range p.live {
@@ -364,6 +360,14 @@ func (p *avx512Pass) hand(end uint64) {
 		p.at = through
 		p.flush()
 	}
+}
+
+// member returns the group's member at a place, nil if there is none.
+func (p *avx512Pass) member(place int) *wanted {
+	if p.many == nil {
+		return nil
+	}
+	return p.many.at(place)
 }
 
 // size returns the number of candidates of a block.
@@ -473,8 +477,9 @@ func (v *avx512Matcher) beginBlock(end uint64) {
 	v.found = [avx512Lanes]int{}
 }
 
-// flag sets the flags for h's batch of so many vectors.
-func (v *avx512Matcher) flag(h *avx512Hasher, batch int) {
+// flag sets the flags for h's batch.
+func (v *avx512Matcher) flag(h *avx512Hasher) {
+	const batch = avx512Batch
 	digests, flags := &h.digests[0], &v.flags[0]
 	switch v.filter {
 	case avx512BySequence6:

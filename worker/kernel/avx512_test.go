@@ -261,7 +261,7 @@ func BenchmarkAVX512Filter(b *testing.B) {
 			vm := newAVX512Matcher(&m)
 			vectors := uint64(0)
 			for b.Loop() {
-				vm.flag(h, avx512Batch)
+				vm.flag(h)
 				vectors += avx512Batch
 			}
 			reportVectors(b, vectors)

@@ -11,11 +11,8 @@ import (
 )
 
 const (
-	// avx512GroupBatch is how many vectors are hashed before a group looks at them.
-	// It keeps more of them than their digests.
-	avx512GroupBatch = 16
-	avx512Texts      = 7 // vectors of a hashed name's classes
-	avx512Places     = anchorPlaces
+	avx512Texts  = 7 // vectors of a hashed name's classes
+	avx512Places = anchorPlaces
 
 	// How many anchors the filters serve at most: for more, the next one is faster.
 	avx512BucketsMost = 96
@@ -36,21 +33,21 @@ const (
 
 // avx512Group looks for a group's members in batches of digests.
 type avx512Group struct {
-	texts [avx512GroupBatch][avx512Texts + 1][4 * avx512Lanes]uint8
+	texts [avx512Batch][avx512Texts + 1][4 * avx512Lanes]uint8
 	// found has what the filters find, by avx512FlagTables, in the first six numbers.
-	found   [avx512GroupBatch][8]uint64
+	found   [avx512Batch][8]uint64
 	tables  [9][64]uint8 // for avx512Buckets
 	pairs   [5][64]uint8 // for avx512Bloom6 and 16
 	bloom   [2 * 16][64]uint8
 	scratch [2 * (avx512Texts - 1)][4 * avx512Lanes]uint8
 
-	some [avx512GroupBatch]uint8 // which numbers of found are not 0
+	some [avx512Batch]uint8 // which numbers of found are not 0
 	// What matchGroup lists: flags, numbered through the batch; and of those of which
 	// somebody may have the characters, the keys. All have room for what is written
 	// behind the ends.
-	listed [avx512GroupBatch*avx512Places*avx512Lanes + 32]uint16
-	keyed  [avx512GroupBatch*avx512Places*avx512Lanes + 16]uint32
-	keys   [avx512GroupBatch*avx512Places*avx512Lanes + 16]uint32
+	listed [avx512Batch*avx512Places*avx512Lanes + 32]uint16
+	keyed  [avx512Batch*avx512Places*avx512Lanes + 16]uint32
+	keys   [avx512Batch*avx512Places*avx512Lanes + 16]uint32
 
 	group   *group
 	changes int // of the group, when tables were made
@@ -64,7 +61,7 @@ func (a *avx512Group) begin(g *group) {
 		return
 	}
 	a.group, a.changes = g, g.changes
-	a.found = [avx512GroupBatch][8]uint64{}
+	a.found = [avx512Batch][8]uint64{}
 	switch n := g.index.count; {
 	case g.long:
 		a.filter, a.table = avx512ByBitmap6, &avx512FlagTables[1]
@@ -178,7 +175,7 @@ func (a *avx512Group) add(anchor []uint8, bucket uint8) {
 // filterBatch sets found for h's batch.
 func (a *avx512Group) filterBatch(h *avx512Hasher) {
 	codes, digests, texts, found := &avx512TextCodes, &h.digests[0], &a.texts[0], &a.found[0]
-	const count = avx512GroupBatch
+	const count = avx512Batch
 	switch a.filter {
 	case avx512ByBuckets:
 		avx512Buckets(codes, &a.tables, digests, texts, found, count)
@@ -234,16 +231,16 @@ func newAVX512FlagTables() (tables [3]avx512FlagTable) {
 func (p *avx512Pass) matchGroup(at uint64) {
 	a, x := p.group, &p.many.index
 	a.filterBatch(p.vectors)
-	avx512Some(&a.found[0], &a.some[0], avx512GroupBatch)
-	count := avx512List(&a.found[0], &a.some[0], &a.listed[0], avx512GroupBatch/8)
+	avx512Some(&a.found[0], &a.some[0], avx512Batch)
+	count := avx512List(&a.found[0], &a.some[0], &a.listed[0], avx512Batch/8)
 	if count == 0 {
 		return
 	}
-	count = avx512Keyed(&a.table.texts, &a.texts[0], &x.after[0], uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
+	count = avx512Keyed(&a.table.texts, &a.texts[0], &x.slots[0].after, uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
 	for i, flag := range a.keyed[:count] {
 		f := a.table.flags[flag%uint32(len(a.table.flags))]
 		c := avx512Candidate{vector: uint8(flag / uint32(len(a.table.flags))), lane: f.lane}
-		for n := x.node(x.heads[x.hash(a.keys[i])]); n != nil; n = x.next(n) {
+		for n := x.node(x.slots[x.hash(a.keys[i])].head); n != nil; n = x.next(n) {
 			begin, ok := n.begin(a.keys[i], int(f.place))
 			if !ok {
 				continue
@@ -270,6 +267,11 @@ func (p *avx512Pass) hitOf(n *anchorNode, c avx512Candidate, begin int, at uint6
 	if index < p.at || index >= p.end {
 		return
 	}
+	if n.whole() { // where its member has ended, hand leaves it out
+		p.found = append(p.found, Hit{Query: int(n.query), Hit: search.Hit{Index: index}})
+		p.lanes[c.lane]++
+		return
+	}
 	var t text
 	for w := range uint8(avx512Texts) {
 		binary.LittleEndian.PutUint32(t[4*w:], p.group.dword(c, w))
@@ -283,7 +285,7 @@ func (p *avx512Pass) hitOf(n *anchorNode, c avx512Candidate, begin int, at uint6
 
 // dword returns the text codes of four characters.
 func (a *avx512Group) dword(c avx512Candidate, w uint8) uint32 {
-	return binary.LittleEndian.Uint32(a.texts[c.vector%avx512GroupBatch][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
+	return binary.LittleEndian.Uint32(a.texts[c.vector%avx512Batch][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
 }
 
 // avx512TextCodes maps each code to its class, and says what the last character,

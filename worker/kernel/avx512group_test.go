@@ -62,15 +62,15 @@ func TestAVX512Lists(t *testing.T) {
 							}
 						}
 					}
-					avx512Some(&a.found[0], &a.some[0], avx512GroupBatch)
-					count := avx512List(&a.found[0], &a.some[0], &a.listed[0], avx512GroupBatch/8)
+					avx512Some(&a.found[0], &a.some[0], avx512Batch)
+					count := avx512List(&a.found[0], &a.some[0], &a.listed[0], avx512Batch/8)
 					if !slices.Equal(a.listed[:count], listed) {
 						t.Fatalf("listed %d flags, want %d:\n%v\n%v", count, len(listed), a.listed[:count], listed)
 					}
 					if count == 0 {
 						return
 					}
-					count = avx512Keyed(&table.texts, &a.texts[0], &g.index.after[0], uint32(g.index.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
+					count = avx512Keyed(&table.texts, &a.texts[0], &g.index.slots[0].after, uint32(g.index.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
 					if !slices.Equal(a.keyed[:count], keyed) || !slices.Equal(a.keys[:count], keys) {
 						t.Fatalf("%d flags with keys, want %d", count, len(keyed))
 					}

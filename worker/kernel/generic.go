@@ -52,8 +52,8 @@ type pass struct {
 
 // newPass looks for queries together if there are so many that can be.
 func newPass(queries []Query, least int) pass {
-	p := pass{live: make([]matcher, 0, len(queries)), hasher: newHasher()}
-	var together []matcher
+	p := pass{hasher: newHasher()}
+	together := make([]matcher, 0, len(queries))
 	for i, q := range queries {
 		m := newMatcher(i, q)
 		if m.anchorable() {

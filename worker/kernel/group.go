@@ -45,7 +45,7 @@ const (
 
 // newGroup returns a group of so many queries, at the beginning.
 func newGroup(matchers []matcher) *group {
-	g := &group{bitmap: make([]uint32, bitmapSize), ends: math.MaxUint64}
+	g := &group{members: make([]*wanted, 0, len(matchers)), bitmap: make([]uint32, bitmapSize), ends: math.MaxUint64}
 	for _, m := range matchers {
 		g.add(m)
 	}
@@ -279,15 +279,19 @@ func (g *group) lastEnd() (end uint64) {
 
 // anchorIndex finds the members that have an anchor, by its key.
 type anchorIndex struct {
-	heads []int32 // by a hash of the key: a node's number, -1 for none
-	// after has, by the same, which characters may come behind: bit i is set for the
-	// one folded to i. So most places are seen to have nobody's anchor without a look
-	// at the nodes.
-	after []uint32
+	slots []anchorSlot // by a hash of the key
 	nodes []anchorNode
 	free  int32 // the first of a chain of nodes
 	count int   // nodes in use
 	shift uint
+}
+
+// anchorSlot is the beginning of a chain.
+type anchorSlot struct {
+	// after has which characters may come behind: bit i is set for the one folded to i.
+	// So most places are seen to have nobody's anchor without a look at the nodes.
+	after uint32
+	head  int32 // a node's number, -1 for none; then after is 0
 }
 
 // anchorNode tells so much of a name that most places are seen not to have it
@@ -299,9 +303,13 @@ type anchorNode struct {
 	query int32 // the member's place
 	at    uint8 // in the name
 	last  uint8 // place where the name can begin
-	heads uint8 // how many of head there are
-	bound uint8
+	// length is that of the name, longHead if head is not all of it.
+	length uint8
+	bound  uint8
 }
+
+// longHead is the length of names that are longer than a node's head.
+const longHead = 9
 
 // begin returns where the name begins if its anchor is at a place, and whether it
 // can. k is the key there.
@@ -312,13 +320,16 @@ func (n *anchorNode) begin(k uint32, place int) (begin int, ok bool) {
 
 // near reports whether the name's head is near enough to eight classes.
 func (n *anchorNode) near(eight uint64) bool {
-	differ := (eight ^ n.head) & headMasks[n.heads%16]
+	differ := (eight ^ n.head) & headMasks[n.length%16]
 	return differ == 0 || unequal(differ) <= int(n.bound)
 }
 
-// headMasks are for so many of eight bytes.
+// whole reports whether nearness is all that it takes for a hit, at distance 0.
+func (n *anchorNode) whole() bool { return n.bound == 0 && n.length < longHead }
+
+// headMasks are for names of so many characters.
 var headMasks = [16]uint64{
-	0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1,
+	0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1, 1<<64 - 1,
 }
 
 // reset empties the index, and makes room for so many nodes and some more.
@@ -327,19 +338,18 @@ func (x *anchorIndex) reset(count int) {
 	for 1<<bits < 2*count {
 		bits++
 	}
-	if len(x.heads) != 1<<bits {
-		x.heads, x.after = make([]int32, 1<<bits), make([]uint32, 1<<bits)
+	if len(x.slots) != 1<<bits {
+		x.slots = make([]anchorSlot, 1<<bits)
 	}
-	for i := range x.heads {
-		x.heads[i] = -1
+	for i := range x.slots {
+		x.slots[i] = anchorSlot{head: -1}
 	}
-	clear(x.after)
-	x.nodes = x.nodes[:0]
+	x.nodes = slices.Grow(x.nodes[:0], count)
 	x.free, x.count, x.shift = -1, 0, 32-bits
 }
 
 // full reports whether it should be made larger.
-func (x *anchorIndex) full() bool { return x.count > len(x.heads) }
+func (x *anchorIndex) full() bool { return x.count > len(x.slots) }
 
 // hash is Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3,
 // section 6.4).
@@ -355,21 +365,21 @@ func (x *anchorIndex) add(w *wanted, at uint8, after uint32) {
 		x.nodes = append(x.nodes, anchorNode{})
 	}
 	k := w.keyAt(at)
-	slot := x.hash(k)
+	slot := &x.slots[x.hash(k)]
 	x.nodes[i] = anchorNode{
-		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: x.heads[slot], query: int32(w.query),
-		at: at, last: uint8(search.HashedNameLen - w.n), heads: uint8(min(8, w.n)), bound: uint8(w.bound),
+		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: slot.head, query: int32(w.query),
+		at: at, last: uint8(search.HashedNameLen - w.n), length: uint8(min(longHead, w.n)), bound: uint8(w.bound),
 	}
-	x.heads[slot] = i
-	x.after[slot] |= after
+	slot.head = i
+	slot.after |= after
 	x.count++
 }
 
 // remove may leave in after what came behind the anchor, while others are in the
 // same chain.
 func (x *anchorIndex) remove(w *wanted, at uint8) {
-	slot := x.hash(w.keyAt(at))
-	for p := &x.heads[slot]; *p >= 0; p = &x.nodes[*p].next {
+	slot := &x.slots[x.hash(w.keyAt(at))]
+	for p := &slot.head; *p >= 0; p = &x.nodes[*p].next {
 		i := *p
 		if n := &x.nodes[i]; int(n.query) == w.query && n.at == at {
 			*p, n.next, x.free = n.next, x.free, i
@@ -377,19 +387,19 @@ func (x *anchorIndex) remove(w *wanted, at uint8) {
 			break
 		}
 	}
-	if x.heads[slot] < 0 {
-		x.after[slot] = 0
+	if slot.head < 0 {
+		slot.after = 0
 	}
 }
 
 // first returns the first node that may have the key with a class behind it, nil for
 // none.
 func (x *anchorIndex) first(key uint32, behind uint8) *anchorNode {
-	slot := x.hash(key)
-	if x.after[slot]>>(behind&foldMask)&1 == 0 {
+	slot := &x.slots[x.hash(key)]
+	if slot.after>>(behind&foldMask)&1 == 0 {
 		return nil
 	}
-	return x.node(x.heads[slot])
+	return x.node(slot.head)
 }
 
 func (x *anchorIndex) next(n *anchorNode) *anchorNode { return x.node(n.next) }
@@ -404,7 +414,7 @@ func (x *anchorIndex) node(i int32) *anchorNode {
 // chain returns how many nodes there are where those with the key are.
 func (x *anchorIndex) chain(key uint32) int {
 	count := 0
-	for n := x.node(x.heads[x.hash(key)]); n != nil; n = x.next(n) {
+	for n := x.node(x.slots[x.hash(key)].head); n != nil; n = x.next(n) {
 		count++
 	}
 	return count

@@ -72,8 +72,13 @@ func (p *places) fill(d digest) {
 
 // matcher looks for one query.
 type matcher struct {
-	wants search.Query
+	// What every hit needs comes first: it is of one or two cache lines then.
+	query int    // place in the slice given to Scan
+	ideal int    // largest distance of the last hit
+	left  int    // hits until the last one
+	end   uint64 // of the query; moved down when the last hit is found
 
+	wants search.Query
 	class [search.MaxNameLen]uint8 // of the name's characters
 	// probes is how many characters near looks at; before the first, one, two
 	// and three are its counters.
@@ -81,12 +86,8 @@ type matcher struct {
 	one, two, three uint32
 	align           uint32 // bit i: the name can stand at character i
 
-	n     int    // length of the name
-	bound int    // largest distance of a hit
-	ideal int    // largest distance of the last hit
-	query int    // place in the slice given to Scan
-	left  int    // hits until the last one
-	end   uint64 // of the query; moved down when the last hit is found
+	n     int // length of the name
+	bound int // largest distance of a hit
 }
 
 func newMatcher(place int, q Query) matcher {

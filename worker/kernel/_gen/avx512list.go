@@ -134,7 +134,7 @@ func (m *match) keyed() {
 	hash := m.ZMM()
 	m.VPMULLD(fibonacci, four, hash)
 	m.VPSRLVD(shift, hash, hash)
-	in := gather(operand.Mem{Base: after, Index: hash, Scale: 4})
+	in := gather(operand.Mem{Base: after, Index: hash, Scale: 8})
 	m.VPSRLVD(behind, in, in)
 	k := m.K()
 	m.VPTESTMD(one, in, all, k)

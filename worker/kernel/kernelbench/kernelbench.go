@@ -146,9 +146,10 @@ func (c Case) Run(k kernel.Kernel, stop *atomic.Bool, more func(searched uint64)
 	}
 }
 
-// Rate measures c with k until d has passed, and then up to k's next report.
-// It returns candidates per second, see the package's comment. When ctx ends,
-// Rate returns its error within milliseconds.
+// Rate measures c with k from k's first report on until d has passed, and then up
+// to its next one: what it takes to begin, two microseconds a name, is left out. It
+// returns candidates per second, see the package's comment. When ctx ends, Rate
+// returns its error within milliseconds.
 func (c Case) Rate(ctx context.Context, k kernel.Kernel, d time.Duration) (float64, error) {
 	return rate(ctx, d, func(stop *atomic.Bool, more func(uint64) bool) uint64 { return c.Run(k, stop, more) })
 }
@@ -187,13 +188,21 @@ func rate(ctx context.Context, d time.Duration, run func(*atomic.Bool, func(uint
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	start, used := time.Now(), threadTime()
-	// Stopped by its report, a kernel has no work in hand that would be lost
-	// to the rate.
-	n := run(&stop, func(uint64) bool { return time.Since(start) < d })
+	var start time.Time
+	var first uint64 // candidates of the first report
+	var used time.Duration
+	// Between two of its reports, a kernel has no work in hand that would be lost to
+	// the rate.
+	n := run(&stop, func(n uint64) bool {
+		if start.IsZero() {
+			first, start, used = n, time.Now(), threadTime()
+			return true
+		}
+		return time.Since(start) < d
+	})
 	used = threadTime() - used
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	return float64(n) / used.Seconds(), nil
+	return float64(n-first) / used.Seconds(), nil
 }
