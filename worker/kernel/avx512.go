@@ -229,7 +229,7 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 				return blockStopped
 			}
 			at := base + step<<avx512StepLow + uint64(v)
-			h.hash(v, avx512Batch)
+			h.hash(v)
 			if p.many != nil {
 				p.matchGroup(at)
 			}

@@ -39,7 +39,7 @@ func TestAVX512Hasher(t *testing.T) {
 					for _, step := range []uint64{0, 1, 2, plan.stepCount() - 1, 5} {
 						h.step(step)
 						for v := 0; v < avx512Vectors; v += avx512Batch {
-							h.hash(v, avx512Batch)
+							h.hash(v)
 							checkBatch(t, h, search.LengthStart(n)+block+step<<avx512StepLow+uint64(v))
 						}
 					}
@@ -225,7 +225,7 @@ func BenchmarkAVX512Hasher(b *testing.B) {
 			for b.Loop() {
 				h.step(steps % h.plan.stepCount())
 				for v := 0; v < avx512Vectors; v += avx512Batch {
-					h.hash(v, avx512Batch)
+					h.hash(v)
 				}
 				steps++
 			}
@@ -243,7 +243,7 @@ func BenchmarkAVX512Filter(b *testing.B) {
 	h.begin(4, &avx512Plans[4][0])
 	h.block(0)
 	h.step(0)
-	h.hash(0, avx512Batch)
+	h.hash(0)
 	for _, q := range []search.Query{
 		{Name: "doct"},
 		{Name: "doctor"},

@@ -132,9 +132,9 @@ func (h *avx512Hasher) step(number uint64) {
 	h.plan.step(&h.table, &h.lanes, &h.slow)
 }
 
-// hash computes the digests of so many of the step's vectors.
-func (h *avx512Hasher) hash(vector, count int) {
-	h.plan.hash(&h.table, &h.change, &h.rows[vector], &h.fresh, &h.digests[0], count)
+// hash computes the digests of a batch of the step's vectors.
+func (h *avx512Hasher) hash(vector int) {
+	h.plan.hash(&h.table, &h.change, &h.rows[vector], &h.fresh, &h.digests[0], avx512Batch)
 }
 
 // checkDigests checks a step of every plan.
@@ -148,7 +148,7 @@ func (k AVX512) checkDigests() error {
 			step := plan.stepCount() - 2
 			h.step(step)
 			for v := 0; v < avx512Vectors; v += avx512Batch {
-				h.hash(v, avx512Batch)
+				h.hash(v)
 				at := search.LengthStart(n) + plan.size() + step<<avx512StepLow + uint64(v)
 				for i := range avx512Batch * avx512Lanes {
 					vector, lane := i/avx512Lanes, i%avx512Lanes
