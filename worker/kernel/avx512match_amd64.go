@@ -88,9 +88,9 @@ func avx512Some(found *[8]uint64, some *byte, count int)
 //go:noescape
 func avx512List(found *[8]uint64, some *byte, flags *uint16, count int) int
 
-// avx512Keyed writes down those of count flags of whose characters after has the fifth, at the hash of the key of four, and the
-// keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags, where in texts the
-// word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.
+// avx512Keyed writes down those of count flags of whose characters after, which has every second word, has the fifth at the hash of
+// the key of four, and the keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags,
+// where in texts the word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.
 //
 //go:noescape
 func avx512Keyed(places *[512]uint32, texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int

@@ -86,9 +86,9 @@ func (m *match) list() {
 func (m *match) keyed() {
 	m.begin("avx512Keyed",
 		fmt.Sprintf("func(places *[%d]uint32, texts *[%d][%d]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int", foundFlags, textVectors, zmmBytes),
-		"avx512Keyed writes down those of count flags of whose characters after has the fifth, at the hash of the key of four, and the",
-		"keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags, where in texts the",
-		"word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.")
+		"avx512Keyed writes down those of count flags of whose characters after, which has every second word, has the fifth at the hash of",
+		"the key of four, and the keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags,",
+		"where in texts the word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.")
 	places, texts, after := m.param("places"), m.param("texts"), m.param("after")
 	flags, count := m.param("flags"), m.param("count")
 	keyed, keys := m.param("keyed"), m.param("keys")
