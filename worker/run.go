@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -198,6 +199,12 @@ func (r *run) tend(ctx context.Context, store *jobs.Store, renewed time.Time) {
 
 // search runs the kernel over the chunk. When it returns, nothing computes for the chunk.
 func (w *Worker) search(r *run) {
+	if w.cfg.Threads {
+		// With processors to spare, Go would let another thread go on with it at every turn of its scheduler, and a CPU be
+		// idle until the operating system has spread the threads again.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	k := w.currentKernel()
 	for {
 		begin := time.Now()

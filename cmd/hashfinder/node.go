@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -88,20 +87,9 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 		return nil
 	})
 	if cfg.roles[roleWorker] {
-		slots := cfg.concurrency
-		if slots == 0 {
-			slots = runtime.GOMAXPROCS(0)
-		}
 		var queues []string // all
 		if cfg.private {
 			queues = []string{jobs.QueueInteractive}
-		} else {
-			// Each searching goroutine (there may be as many for each of the two queues) gets a processor of its own, and
-			// the others keep theirs: then the operating system gives way to what waits for the network, which Go's scheduler
-			// does only every 10 ms. It halves the time that a cancel takes, and a quarter is left of its longest. Where
-			// nothing waits for a network it costs more than it gives: searching goroutines change threads so often that a CPU
-			// is idle for 2 to 5 % of the time.
-			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*slots)
 		}
 		ahead := 0
 		if cfg.alone {
@@ -110,7 +98,7 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 		run("worker", func() error {
 			w, err := worker.New(worker.Config{
 				Redis: workerClient, Store: jobs.NewStore(workerClient), Queue: jobs.NewQueue(workerClient),
-				Queues: queues, Concurrency: slots, Ahead: ahead, Logger: cfg.logger,
+				Queues: queues, Concurrency: cfg.concurrency, Ahead: ahead, Threads: !cfg.private, Logger: cfg.logger,
 			})
 			if err != nil {
 				return err

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -80,13 +79,12 @@ func runWorker() error {
 	}
 	k := workertest.Record(&poisoned{Kernel: &paced{Kernel: kernel.Best(), rate: pace, nap: nap}, how: os.Getenv(envPoison)}, recorder, "")
 	w, err := worker.New(worker.Config{
-		Redis: client, Store: store, Queue: queue, Concurrency: slots, Kernel: k, Logger: log,
+		Redis: client, Store: store, Queue: queue, Concurrency: slots, Threads: true, Kernel: k, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	k.Start()
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*slots) // as the program does
 	var reconciling sync.WaitGroup
 	defer reconciling.Wait()
 	ctx, cancel := context.WithCancel(ctx)
