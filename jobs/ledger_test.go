@@ -512,3 +512,60 @@ func TestLargeBudgetsStayExact(t *testing.T) {
 		}
 	})
 }
+
+// Slots that are as fast as each other have little to wait for at the end of a search.
+func TestSlotsEndTogether(t *testing.T) {
+	const want, slots = 1 << 24, 3
+	type busy struct {
+		chunk *jobs.Chunk
+		until uint64 // a candidate takes a unit of time
+	}
+	for _, candidates := range []uint64{20*want + 12_345_678, 10*want + 1, 3 * want} {
+		jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+			store := jobs.NewStore(open())
+			id := uuid.Must(uuid.NewV7()).String()
+			_, tickets, err := store.Submit(t.Context(), jobs.Submission{
+				ID: id, Tenant: "t", MaxActive: 100, Retention: time.Hour, Window: slots,
+				Spec: jobs.Spec{Profile: "test", Query: []byte("q"), Grid: []uint64{1 << 16}, Budget: jobs.Budget{Candidates: candidates, Hits: 1}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var now uint64
+			var running []busy
+			for claims := 0; ; {
+				for ; len(tickets) > 0 && len(running) < slots; tickets = tickets[1:] {
+					claims++
+					chunk, err := store.Claim(t.Context(), tickets[0], fmt.Sprint(id, "/", claims), "w", want)
+					if err == nil {
+						running = append(running, busy{chunk, now + min(chunk.Hi, candidates) - chunk.Lo})
+					} else if !errors.Is(err, jobs.ErrIdle) {
+						t.Fatal(err)
+					}
+				}
+				if len(running) == 0 {
+					break
+				}
+				first := 0
+				for i := range running {
+					if running[i].until < running[first].until {
+						first = i
+					}
+				}
+				now = running[first].until
+				next, _, err := store.Commit(t.Context(), running[first].chunk, [][]jobs.Hit{nil})
+				if err != nil {
+					t.Fatal(err)
+				}
+				running = slices.Delete(running, first, first+1)
+				tickets = append(tickets, next...)
+			}
+			if job, err := store.Get(t.Context(), "t", id); err != nil || job.State != jobs.Exhausted {
+				t.Fatalf("got %+v, %v, want EXHAUSTED", job, err)
+			}
+			if late := now - candidates/slots; late > want/8 {
+				t.Errorf("%d slots took %.2f of a chunk longer for %d candidates than they must", slots, float64(late)/want, candidates)
+			}
+		})
+	}
+}

@@ -45,8 +45,10 @@ local stop = horizon() -- 0 when the sweep has just failed
 redis.call('ZREMRANGEBYSCORE', retry, int(stop), '+inf')
 
 -- next_chunk cuts the next chunk of the grid. Its length is a power of two that divides its offset within its part
--- of the grid, so that every sweep of the space has the same chunks to choose from; it is at most what lies behind,
--- so that the first ones are quick. A sweep that begins off the grid begins with what is left of a smallest chunk.
+-- of the grid, so that every sweep of the space has the same chunks to choose from. It is at most what lies behind, so
+-- that the first ones are quick. When others search too it is, down to a sixteenth, at most the claimant's share of what is
+-- left, so that they end together: guided self-scheduling (Polychronopoulos and Kuck, 1987).
+-- A sweep that begins off the grid begins with what is left of a smallest chunk.
 local function next_chunk(lo)
   local base, top = 0, nil
   for bound in string.gmatch(redis.call('HGET', sweep, 'grid'), '%d+') do
@@ -55,6 +57,10 @@ local function next_chunk(lo)
   end
   if base == 0 then return top end
   local length = math.max(want, MIN_CHUNK)
+  local least = math.max(length / 16, MIN_CHUNK)
+  local others = redis.call('ZCARD', leases)
+  local share = (stop - lo) / (others + 1)
+  while others > 0 and length > least and length > share do length = length / 2 end
   while length > MIN_CHUNK and (length > lo or (lo - base) % length ~= 0) do length = length / 2 end
   local hi = lo + length - (lo - base) % length
   if top and hi > top then hi = top end
