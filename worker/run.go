@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,16 +198,12 @@ func (r *run) tend(ctx context.Context, store *jobs.Store, renewed time.Time) {
 
 // search runs the kernel over the chunk. When it returns, nothing computes for the chunk.
 func (w *Worker) search(r *run) {
-	if w.cfg.Threads {
-		// With processors to spare, Go would let another thread go on with it at every turn of its scheduler, and a CPU be
-		// idle until the operating system has spread the threads again.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-	}
 	k := w.currentKernel()
+	network := newPoller(w.log)
+	defer network.close()
 	for {
 		begin := time.Now()
-		err := r.scan(k)
+		err := r.scan(k, func() { network.poll(w.room.count) })
 		if err == nil {
 			if took := time.Since(begin); r.cause() == nil && took >= shortestSample {
 				w.rate.add(r.through-r.chunk.Lo, took)
@@ -225,8 +220,9 @@ func (w *Worker) search(r *run) {
 	}
 }
 
-// scan returns an error if the kernel panics, or finds what the plain reference does not.
-func (r *run) scan(k kernel.Kernel) (err error) {
+// scan returns an error if the kernel panics, or finds what the plain reference does not. between is called after
+// each report of the kernel.
+func (r *run) scan(k kernel.Kernel, between func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("kernel %s panicked: %v", k.Name(), p)
@@ -245,6 +241,7 @@ func (r *run) scan(k kernel.Kernel) (err error) {
 			}
 		}
 		r.report(through, hits)
+		between()
 	})
 	return wrong
 }

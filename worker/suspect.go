@@ -22,6 +22,13 @@ type room struct {
 	suspect bool // one is inside, or waits until it is alone
 }
 
+// count is how many chunks are searched.
+func (m *room) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.inside
+}
+
 // enter lets a chunk in, after a while in any case, or when the chunk is halted. alone tells whether it is, which no other
 // is that is no suspect. leave is to be called in the end.
 func (m *room) enter(suspect bool, halted func() bool) (alone bool, leave func()) {

@@ -44,10 +44,6 @@ type Config struct {
 	// Ahead is the number of chunks, for each queue, that are claimed before there is room to search them, so that no
 	// time passes between one and the next. Other workers cannot have them: it is for one that is alone.
 	Ahead int
-	// Threads gives each chunk that is searched a thread of the operating system and, while Run runs, a processor of Go's.
-	// It is for programs that wait for the network: the operating system lets what has waited run at once, Go's scheduler
-	// every 10 ms.
-	Threads bool
 	// Kernel searches. Default: kernel.Best().
 	Kernel kernel.Kernel
 	// Logger gets what happens. Default: slog.Default().
@@ -149,11 +145,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		helpers.Wait()
 	}()
 
-	if w.cfg.Threads {
-		searching := w.cfg.Concurrency * len(w.cfg.Queues)
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + searching)
-		defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - searching) }()
-	}
 	source := w.cfg.Source
 	if source == nil {
 		source = &asynqSource{client: w.cfg.Redis, log: w.log}

@@ -98,7 +98,7 @@ func runNode(ctx context.Context, cfg nodeConfig) (err error) {
 		run("worker", func() error {
 			w, err := worker.New(worker.Config{
 				Redis: workerClient, Store: jobs.NewStore(workerClient), Queue: jobs.NewQueue(workerClient),
-				Queues: queues, Concurrency: cfg.concurrency, Ahead: ahead, Threads: !cfg.private, Logger: cfg.logger,
+				Queues: queues, Concurrency: cfg.concurrency, Ahead: ahead, Logger: cfg.logger,
 			})
 			if err != nil {
 				return err

@@ -79,7 +79,7 @@ func runWorker() error {
 	}
 	k := workertest.Record(&poisoned{Kernel: &paced{Kernel: kernel.Best(), rate: pace, nap: nap}, how: os.Getenv(envPoison)}, recorder, "")
 	w, err := worker.New(worker.Config{
-		Redis: client, Store: store, Queue: queue, Concurrency: slots, Threads: true, Kernel: k, Logger: log,
+		Redis: client, Store: store, Queue: queue, Concurrency: slots, Kernel: k, Logger: log,
 	})
 	if err != nil {
 		return err
