@@ -51,7 +51,7 @@ def main():
         stream.cancel()
 
         try:
-            stub.Find(hard, timeout=0.5)
+            stub.Find(hard, timeout=3)
         except grpc.RpcError as error:
             say("late", error.code().name)
 
