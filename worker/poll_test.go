@@ -38,7 +38,7 @@ func TestWhoWaitsForAFileHasATurnWhileAllProcessorsCompute(t *testing.T) {
 		}
 		polls := 0
 		for ; got.Load() < sent; polls++ {
-			for begin := time.Now(); time.Since(begin) < pollPeriod; { //nolint:revive // it computes
+			for begin := time.Now(); time.Since(begin) < pollPeriod; { // it computes
 			}
 			p.poll(func() int { return 1 })
 		}
