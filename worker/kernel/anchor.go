@@ -31,17 +31,9 @@ const (
 	foldMask = 1<<foldBits - 1
 )
 
-// wordFold folds a class further, for the numbers of the bitmap's words: all but
-// the letters are one. So most words that hashed names ask for are the same few,
-// which stay in a cache.
-func wordFold(class uint8) uint32 { return uint32(min(class, classOther)) }
-
-// wordSpan is how many folded classes there are.
-const wordSpan = classOther + 1
-
 // wordNumber returns the number of the bitmap's word of three classes.
 func wordNumber(first, second, third uint8) uint32 {
-	return wordFold(first) + wordSpan*(wordFold(second)+wordSpan*wordFold(third))
+	return uint32(first&foldMask) | uint32(second&foldMask)<<foldBits | uint32(third&foldMask)<<(2*foldBits)
 }
 
 // text is a hashed name in classes. What is behind it, for those who read eight
@@ -157,8 +149,3 @@ func (m *matcher) long() bool { return m.n/m.pieces() >= longPiece }
 
 // pieces returns how many pieces a name has, of which a hit has one unchanged.
 func (m *matcher) pieces() int { return m.bound + 1 }
-
-// piece returns where piece i of the name begins and ends.
-func (m *matcher) piece(i int) (begin, end int) {
-	return i * m.n / m.pieces(), (i + 1) * m.n / m.pieces()
-}

@@ -61,56 +61,64 @@ func avx512Filter8(tables *[8][64]byte, begins uint32, digests *[5][16]uint32, f
 //go:noescape
 func avx512Distance(tables *[8][64]byte, groups int, begins uint32, needs uint32, digests *[5][16]uint32, flags *uint64, most *[16]uint8, count int)
 
-// avx512Bitmap6 finds where hashed names may have a name's four letters in a row, by 6 words of the bitmap, and writes
-// their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit
-// 32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is
-// not 0.
+// avx512Sieve5 writes the hashed names' text codes into texts, keeps the places that pass the sieve's first step, and returns how
+// many they are. codes maps each code to its text code, has that of the padding, and maps each code to its bucket. tables
+// are in two halves; it uses 5. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Bitmap6(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+func avx512Sieve5(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
 
-// avx512Bitmap12 finds where hashed names may have a name's four letters in a row, by 12 words of the bitmap, and writes
-// their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit
-// 32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is
-// not 0.
+// avx512Sieve3Few writes the hashed names' text codes into texts, keeps the places that pass the sieve's first step, and returns how
+// many they are. codes maps each code to its text code, has that of the padding, and maps each code to its bucket. tables
+// are in two halves; it uses 3. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Bitmap12(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+func avx512Sieve3Few(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
 
-// avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.
+// avx512Sieve3 writes the hashed names' text codes into texts, keeps the places that pass the sieve's first step, and returns how
+// many they are. codes maps each code to its text code, has that of the padding, and maps each code to its bucket. tables
+// are in two halves; it uses 3. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Some(found *[8]uint64, some *byte, count int)
+func avx512Sieve3(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
 
-// avx512List writes down which flags are set in what was found in 8 count vectors, of which some tells the numbers that are
-// not 0, and returns how many they are. Behind them it writes up to 31 more. count is not 0.
+// avx512Sift lists the flags of those of count places which also pass pairs pairs of tables, and returns how many they are.
+// matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags
+// it writes up to 31 more. Neither count is 0.
 //
 //go:noescape
-func avx512List(found *[8]uint64, some *byte, flags *uint16, count int) int
+func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, flags *uint16) int
 
-// avx512Keyed writes down those of count flags of whose characters after, which has every second word, has the fifth at the hash of
-// the key of four, and the keys; and returns how many they are. Of both it writes up to 15 more. places has, for a vector's flags,
-// where in texts the word is that has the first character, and, from bit 16 on, at which of its bits that begins. count is not 0.
+// avx512Keyed writes down those of count flags behind whose four characters, by the slots of the index, the fifth may come, and
+// the keys of the four; and returns how many they are. Of both it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Keyed(places *[512]uint32, texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
+func avx512Keyed(texts *[8][64]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
 
-// avx512Buckets finds where hashed names may have a name's four letters in a row, and writes their text codes into texts.
-// Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i. textCodes maps each code, and
-// the padding. tables are for the first character and for the two halves of a pair's number; and then the halves of what
-// the numbers of the first, the second and the third pair map to. count is not 0.
+// avx512Near leaves those of count flags and keys for which the first node of the index is near or not the last one, and
+// returns how many they are. count is not 0.
 //
 //go:noescape
-func avx512Buckets(textCodes *[2][64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+func avx512Near(texts *[8][64]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
 
-// avx512Bloom6 is avx512Buckets with 6 tables of two halves. pairs are for the first character, and for the two characters
-// of N and of M. scratch is room for what changes the numbers.
+// avx512Bitmap lists the flags of the places of count words which the bitmap has, and returns how many they are. Behind the
+// flags it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Bloom6(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+func avx512Bitmap(bitmap *uint32, words *[2][6160]uint32, count int, flags *uint16) int
 
-// avx512Bloom16 is avx512Buckets with 16 tables of two halves. pairs are for the first character, and for the two characters
-// of N and of M. scratch is room for what changes the numbers.
+// avx512Words12 writes the hashed names' text codes into texts, and which of 12 words of the bitmap are to be looked at: five folded
+// characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many
+// these are. codes maps each code to its text code, with bit 7 set if no name has the character, and has that of the padding.
+// Behind the words it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Bloom16(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
+func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+
+// avx512Words6 writes the hashed names' text codes into texts, and which of 6 words of the bitmap are to be looked at: five folded
+// characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many
+// these are. codes maps each code to its text code, with bit 7 set if no name has the character, and has that of the padding.
+// Behind the words it writes up to 15 more. count is not 0.
+//
+//go:noescape
+func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int

@@ -1883,432 +1883,1158 @@ DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
 
-// func avx512Bitmap6(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bitmap6(SB), NOSPLIT, $0-56
-	MOVQ         wordCodes+8(FP), AX
-	VMOVDQU32    (AX), Z0
-	MOVQ         textCodes+0(FP), AX
-	MOVQ         bitmap+16(FP), CX
-	VMOVDQU32    (AX), Z1
-	MOVQ         digests+24(FP), DX
-	MOVQ         texts+32(FP), BX
-	MOVQ         found+40(FP), SI
-	MOVQ         count+48(FP), DI
-	VPBROADCASTD avx512Bitmap6Numbers<>+0(SB), Z2
-	VPBROADCASTD avx512Bitmap6Numbers<>+4(SB), Z3
-	VPBROADCASTD avx512Bitmap6Numbers<>+8(SB), Z4
-	KXNORW       K0, K0, K2
-	MOVQ         $0x7777777777777777, R8
-	KMOVQ        R8, K1
-	VMOVDQU32    avx512CodesHigh<>+0(SB), Z5
-	VMOVDQU32    avx512CodesLow<>+0(SB), Z6
-	PCALIGN      $0x40
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-
-vectors:
-	VMOVDQU32      (DX), Z7
-	VMOVDQU32      64(DX), Z8
-	VMOVDQU32      128(DX), Z9
-	VMOVDQU32      192(DX), Z10
-	VMOVDQU32      256(DX), Z11
-	VPSLLD         $0x10, Z11, Z12
-	VPMULTISHIFTQB Z7, Z5, Z13
-	VPSHLDD        $0x18, Z8, Z7, Z7
-	VPMULTISHIFTQB Z7, Z5, Z7
-	VPSHLDD        $0x10, Z9, Z8, Z8
-	VPMULTISHIFTQB Z8, Z5, Z8
-	VPMULTISHIFTQB Z9, Z6, Z9
-	VPMULTISHIFTQB Z10, Z5, Z14
-	VPSHLDD        $0x18, Z11, Z10, Z10
-	VPMULTISHIFTQB Z10, Z5, Z10
-	VPMULTISHIFTQB Z12, Z5, Z11
-	VPERMB         Z1, Z13, Z12
-	VPERMB         Z0, Z13, Z13
-	VMOVDQU32      Z12, (BX)
-	VPERMB         Z1, Z7, Z15
-	VPERMB         Z0, Z7, Z7
-	VPMADDUBSW     Z2, Z13, Z13
-	VPMADDWD       Z3, Z13, Z13
-	VMOVDQA32      Z13, Z16
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z13*4), K3, Z16
-	VPROLVD        Z12, Z4, Z12
-	VPTESTMD       Z16, Z12, K3
-	KMOVW          K3, (SI)
-	VPROLVD        Z15, Z4, Z12
-	VPTESTMD       Z16, Z12, K3
-	KMOVW          K3, 2(SI)
-	VMOVDQU32      Z15, 64(BX)
-	VPERMB         Z1, Z8, Z12
-	VPERMB         Z0, Z8, Z8
-	VPMADDUBSW     Z2, Z7, Z7
-	VPMADDWD       Z3, Z7, Z7
-	VMOVDQA32      Z7, Z13
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z7*4), K3, Z13
-	VPROLVD        Z15, Z4, Z7
-	VPTESTMD       Z13, Z7, K3
-	KMOVW          K3, 4(SI)
-	VPROLVD        Z12, Z4, Z7
-	VPTESTMD       Z13, Z7, K3
-	KMOVW          K3, 6(SI)
-	VMOVDQU32      Z12, 128(BX)
-	VPERMB         Z1, Z9, Z7
-	VPERMB         Z0, Z9, Z9
-	VPMADDUBSW     Z2, Z8, Z8
-	VPMADDWD       Z3, Z8, Z8
-	VMOVDQA32      Z8, Z13
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z8*4), K3, Z13
-	VPROLVD        Z12, Z4, Z8
-	VPTESTMD       Z13, Z8, K3
-	KMOVW          K3, 8(SI)
-	VPROLVD        Z7, Z4, Z8
-	VPTESTMD       Z13, Z8, K3
-	KMOVW          K3, 10(SI)
-	VMOVDQU32      Z7, 192(BX)
-	VPERMB         Z1, Z14, Z8
-	VPERMB         Z0, Z14, Z12
-	VPMADDUBSW     Z2, Z9, Z9
-	VPMADDWD       Z3, Z9, Z9
-	VMOVDQA32      Z9, Z13
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z9*4), K3, Z13
-	VPROLVD        Z7, Z4, Z7
-	VPTESTMD       Z13, Z7, K3
-	KMOVW          K3, 12(SI)
-	VPROLVD        Z8, Z4, Z7
-	VPTESTMD       Z13, Z7, K3
-	KMOVW          K3, 14(SI)
-	VMOVDQU32      Z8, 256(BX)
-	VPERMB         Z1, Z10, Z7
-	VPERMB         Z0, Z10, Z9
-	VPMADDUBSW     Z2, Z12, Z10
-	VPMADDWD       Z3, Z10, Z10
-	VMOVDQA32      Z10, Z12
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z10*4), K3, Z12
-	VPROLVD        Z8, Z4, Z8
-	VPTESTMD       Z12, Z8, K3
-	KMOVW          K3, 16(SI)
-	VPROLVD        Z7, Z4, Z8
-	VPTESTMD       Z12, Z8, K3
-	KMOVW          K3, 18(SI)
-	VMOVDQU32      Z7, 320(BX)
-	VPERMB         Z1, Z11, Z8
-	VPERMB         Z0, Z11, Z8
-	VMOVDQU32      64(AX), Z8
-	VPERMB         Z1, Z11, K1, Z8
-	VPMADDUBSW     Z2, Z9, Z9
-	VPMADDWD       Z3, Z9, Z9
-	VMOVDQA32      Z9, Z10
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z9*4), K3, Z10
-	VPROLVD        Z7, Z4, Z7
-	VPTESTMD       Z10, Z7, K3
-	KMOVW          K3, 20(SI)
-	VPROLVD        Z8, Z4, Z7
-	VPTESTMD       Z10, Z7, K3
-	KMOVW          K3, 22(SI)
-	VMOVDQU32      Z8, 384(BX)
-	ADDQ           $+512, BX
-	ADDQ           $+64, SI
-	ADDQ           $+320, DX
-	DECQ           DI
-	JNZ            vectors
-	VZEROUPPER
-	RET
-
-DATA avx512Bitmap6Numbers<>+0(SB)/4, $0x1b010100
-DATA avx512Bitmap6Numbers<>+4(SB)/4, $0x001b0001
-DATA avx512Bitmap6Numbers<>+8(SB)/4, $0x00000001
-GLOBL avx512Bitmap6Numbers<>(SB), RODATA|NOPTR, $12
-
-// func avx512Bitmap12(textCodes *[2][64]byte, wordCodes *[64]byte, bitmap *uint32, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bitmap12(SB), NOSPLIT, $0-56
-	MOVQ         wordCodes+8(FP), AX
-	VMOVDQU32    (AX), Z0
-	MOVQ         textCodes+0(FP), AX
-	MOVQ         bitmap+16(FP), CX
-	VMOVDQU32    (AX), Z1
-	MOVQ         digests+24(FP), DX
-	MOVQ         texts+32(FP), BX
-	MOVQ         found+40(FP), SI
-	MOVQ         count+48(FP), DI
-	VPBROADCASTD avx512Bitmap12Numbers<>+0(SB), Z2
-	VPBROADCASTD avx512Bitmap12Numbers<>+4(SB), Z3
-	VPBROADCASTD avx512Bitmap12Numbers<>+8(SB), Z4
-	KXNORW       K0, K0, K2
-	MOVQ         $0x7777777777777777, R8
-	KMOVQ        R8, K1
-	VMOVDQU32    avx512CodesHigh<>+0(SB), Z5
-	VMOVDQU32    avx512CodesLow<>+0(SB), Z6
-	PCALIGN      $0x40
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-
-vectors:
-	VMOVDQU32      (DX), Z7
-	VMOVDQU32      64(DX), Z8
-	VMOVDQU32      128(DX), Z9
-	VMOVDQU32      192(DX), Z10
-	VMOVDQU32      256(DX), Z11
-	VPSLLD         $0x10, Z11, Z12
-	VPMULTISHIFTQB Z7, Z5, Z13
-	VPSHLDD        $0x18, Z8, Z7, Z7
-	VPMULTISHIFTQB Z7, Z5, Z7
-	VPSHLDD        $0x10, Z9, Z8, Z8
-	VPMULTISHIFTQB Z8, Z5, Z8
-	VPMULTISHIFTQB Z9, Z6, Z9
-	VPMULTISHIFTQB Z10, Z5, Z14
-	VPSHLDD        $0x18, Z11, Z10, Z10
-	VPMULTISHIFTQB Z10, Z5, Z10
-	VPMULTISHIFTQB Z12, Z5, Z11
-	VPERMB         Z1, Z13, Z12
-	VPERMB         Z0, Z13, Z13
-	VMOVDQU32      Z12, (BX)
-	VPERMB         Z1, Z7, Z15
-	VPERMB         Z0, Z7, Z7
-	VPMADDUBSW     Z2, Z13, Z16
-	VPMADDWD       Z3, Z16, Z16
-	VMOVDQA32      Z16, Z17
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z16*4), K3, Z17
-	VPROLVD        Z12, Z4, Z16
-	VPTESTMD       Z17, Z16, K3
-	KMOVW          K3, (SI)
-	VPROLVD        Z15, Z4, Z16
-	VPTESTMD       Z17, Z16, K3
-	KMOVW          K3, 2(SI)
-	VPSHRDD        $0x10, Z7, Z13, Z13
-	VPSRLD         $0x10, Z12, Z12
-	VPSRLD         $0x10, Z15, Z16
-	VPMADDUBSW     Z2, Z13, Z13
-	VPMADDWD       Z3, Z13, Z13
-	VMOVDQA32      Z13, Z17
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z13*4), K3, Z17
-	VPROLVD        Z12, Z4, Z12
-	VPTESTMD       Z17, Z12, K3
-	KMOVW          K3, 4(SI)
-	VPROLVD        Z16, Z4, Z12
-	VPTESTMD       Z17, Z12, K3
-	KMOVW          K3, 6(SI)
-	VMOVDQU32      Z15, 64(BX)
-	VPERMB         Z1, Z8, Z12
-	VPERMB         Z0, Z8, Z8
-	VPMADDUBSW     Z2, Z7, Z13
-	VPMADDWD       Z3, Z13, Z13
-	VMOVDQA32      Z13, Z16
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z13*4), K3, Z16
-	VPROLVD        Z15, Z4, Z13
-	VPTESTMD       Z16, Z13, K3
-	KMOVW          K3, 8(SI)
-	VPROLVD        Z12, Z4, Z13
-	VPTESTMD       Z16, Z13, K3
-	KMOVW          K3, 10(SI)
-	VPSHRDD        $0x10, Z8, Z7, Z7
-	VPSRLD         $0x10, Z15, Z13
-	VPSRLD         $0x10, Z12, Z15
-	VPMADDUBSW     Z2, Z7, Z7
-	VPMADDWD       Z3, Z7, Z7
-	VMOVDQA32      Z7, Z16
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z7*4), K3, Z16
-	VPROLVD        Z13, Z4, Z7
-	VPTESTMD       Z16, Z7, K3
-	KMOVW          K3, 12(SI)
-	VPROLVD        Z15, Z4, Z7
-	VPTESTMD       Z16, Z7, K3
-	KMOVW          K3, 14(SI)
-	VMOVDQU32      Z12, 128(BX)
-	VPERMB         Z1, Z9, Z7
-	VPERMB         Z0, Z9, Z9
-	VPMADDUBSW     Z2, Z8, Z13
-	VPMADDWD       Z3, Z13, Z13
-	VMOVDQA32      Z13, Z15
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z13*4), K3, Z15
-	VPROLVD        Z12, Z4, Z13
-	VPTESTMD       Z15, Z13, K3
-	KMOVW          K3, 16(SI)
-	VPROLVD        Z7, Z4, Z13
-	VPTESTMD       Z15, Z13, K3
-	KMOVW          K3, 18(SI)
-	VPSHRDD        $0x10, Z9, Z8, Z8
-	VPSRLD         $0x10, Z12, Z12
-	VPSRLD         $0x10, Z7, Z13
-	VPMADDUBSW     Z2, Z8, Z8
-	VPMADDWD       Z3, Z8, Z8
-	VMOVDQA32      Z8, Z15
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z8*4), K3, Z15
-	VPROLVD        Z12, Z4, Z8
-	VPTESTMD       Z15, Z8, K3
-	KMOVW          K3, 20(SI)
-	VPROLVD        Z13, Z4, Z8
-	VPTESTMD       Z15, Z8, K3
-	KMOVW          K3, 22(SI)
-	VMOVDQU32      Z7, 192(BX)
-	VPERMB         Z1, Z14, Z8
-	VPERMB         Z0, Z14, Z12
-	VPMADDUBSW     Z2, Z9, Z13
-	VPMADDWD       Z3, Z13, Z13
-	VMOVDQA32      Z13, Z14
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z13*4), K3, Z14
-	VPROLVD        Z7, Z4, Z13
-	VPTESTMD       Z14, Z13, K3
-	KMOVW          K3, 24(SI)
-	VPROLVD        Z8, Z4, Z13
-	VPTESTMD       Z14, Z13, K3
-	KMOVW          K3, 26(SI)
-	VPSHRDD        $0x10, Z12, Z9, Z9
-	VPSRLD         $0x10, Z7, Z7
-	VPSRLD         $0x10, Z8, Z13
-	VPMADDUBSW     Z2, Z9, Z9
-	VPMADDWD       Z3, Z9, Z9
-	VMOVDQA32      Z9, Z14
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z9*4), K3, Z14
-	VPROLVD        Z7, Z4, Z7
-	VPTESTMD       Z14, Z7, K3
-	KMOVW          K3, 28(SI)
-	VPROLVD        Z13, Z4, Z7
-	VPTESTMD       Z14, Z7, K3
-	KMOVW          K3, 30(SI)
-	VMOVDQU32      Z8, 256(BX)
-	VPERMB         Z1, Z10, Z7
-	VPERMB         Z0, Z10, Z9
-	VPMADDUBSW     Z2, Z12, Z10
-	VPMADDWD       Z3, Z10, Z10
-	VMOVDQA32      Z10, Z13
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z10*4), K3, Z13
-	VPROLVD        Z8, Z4, Z10
-	VPTESTMD       Z13, Z10, K3
-	KMOVW          K3, 32(SI)
-	VPROLVD        Z7, Z4, Z10
-	VPTESTMD       Z13, Z10, K3
-	KMOVW          K3, 34(SI)
-	VPSHRDD        $0x10, Z9, Z12, Z10
-	VPSRLD         $0x10, Z8, Z8
-	VPSRLD         $0x10, Z7, Z12
-	VPMADDUBSW     Z2, Z10, Z10
-	VPMADDWD       Z3, Z10, Z10
-	VMOVDQA32      Z10, Z13
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z10*4), K3, Z13
-	VPROLVD        Z8, Z4, Z8
-	VPTESTMD       Z13, Z8, K3
-	KMOVW          K3, 36(SI)
-	VPROLVD        Z12, Z4, Z8
-	VPTESTMD       Z13, Z8, K3
-	KMOVW          K3, 38(SI)
-	VMOVDQU32      Z7, 320(BX)
-	VPERMB         Z1, Z11, Z8
-	VPERMB         Z0, Z11, Z8
-	VMOVDQU32      64(AX), Z10
-	VPERMB         Z1, Z11, K1, Z10
-	VPMADDUBSW     Z2, Z9, Z11
-	VPMADDWD       Z3, Z11, Z11
-	VMOVDQA32      Z11, Z12
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z11*4), K3, Z12
-	VPROLVD        Z7, Z4, Z11
-	VPTESTMD       Z12, Z11, K3
-	KMOVW          K3, 40(SI)
-	VPROLVD        Z10, Z4, Z11
-	VPTESTMD       Z12, Z11, K3
-	KMOVW          K3, 42(SI)
-	VPSHRDD        $0x10, Z8, Z9, Z8
-	VPSRLD         $0x10, Z7, Z7
-	VPSRLD         $0x10, Z10, Z9
-	VPMADDUBSW     Z2, Z8, Z8
-	VPMADDWD       Z3, Z8, Z8
-	VMOVDQA32      Z8, Z11
-	KMOVW          K2, K3
-	VPGATHERDD     (CX)(Z8*4), K3, Z11
-	VPROLVD        Z7, Z4, Z7
-	VPTESTMD       Z11, Z7, K3
-	KMOVW          K3, 44(SI)
-	VPROLVD        Z9, Z4, Z7
-	VPTESTMD       Z11, Z7, K3
-	KMOVW          K3, 46(SI)
-	VMOVDQU32      Z10, 384(BX)
-	ADDQ           $+512, BX
-	ADDQ           $+64, SI
-	ADDQ           $+320, DX
-	DECQ           DI
-	JNZ            vectors
-	VZEROUPPER
-	RET
-
-DATA avx512Bitmap12Numbers<>+0(SB)/4, $0x1b010100
-DATA avx512Bitmap12Numbers<>+4(SB)/4, $0x001b0001
-DATA avx512Bitmap12Numbers<>+8(SB)/4, $0x00000001
-GLOBL avx512Bitmap12Numbers<>(SB), RODATA|NOPTR, $12
-
-// func avx512Some(found *[8]uint64, some *byte, count int)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·avx512Some(SB), NOSPLIT, $0-24
-	MOVQ    found+0(FP), AX
-	MOVQ    some+8(FP), CX
-	MOVQ    count+16(FP), DX
-	PCALIGN $0x40
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-
-vectors:
+// func avx512Sieve5(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
+TEXT ·avx512Sieve5(SB), NOSPLIT, $0-56
+	MOVQ      codes+0(FP), AX
+	MOVQ      tables+8(FP), CX
+	MOVQ      digests+16(FP), DX
+	MOVQ      texts+24(FP), BX
+	MOVQ      kept+32(FP), SI
+	MOVQ      count+40(FP), DI
 	VMOVDQU32 (AX), Z0
-	VPTESTMQ  Z0, Z0, K1
-	KMOVB     K1, (CX)
-	ADDQ      $+64, AX
-	INCQ      CX
-	DECQ      DX
-	JNZ       vectors
+	VMOVDQU32 128(AX), Z1
+	VMOVDQU32 (CX), Z2
+	VMOVDQU32 64(CX), Z3
+	VMOVDQU32 128(CX), Z4
+	VMOVDQU32 192(CX), Z5
+	VMOVDQU32 256(CX), Z6
+	VMOVDQU32 320(CX), Z7
+	VMOVDQU32 384(CX), Z8
+	VMOVDQU32 448(CX), Z9
+	VMOVDQU32 512(CX), Z10
+	VMOVDQU32 576(CX), Z11
+	VMOVDQU32 avx512Sieve5Bits<>+0(SB), Z12
+	XORL      R8, R8
+	MOVQ      SI, CX
+	MOVQ      $0x7777777777777777, R9
+	KMOVQ     R9, K1
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z13
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z14
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+
+vectors:
+	VMOVDQU32      (DX), Z15
+	VMOVDQU32      64(DX), Z16
+	VMOVDQU32      128(DX), Z17
+	VMOVDQU32      192(DX), Z18
+	VMOVDQU32      256(DX), Z19
+	VPSLLD         $0x10, Z19, Z20
+	VPMULTISHIFTQB Z15, Z13, Z21
+	VPSHLDD        $0x18, Z16, Z15, Z15
+	VPMULTISHIFTQB Z15, Z13, Z15
+	VPSHLDD        $0x10, Z17, Z16, Z16
+	VPMULTISHIFTQB Z16, Z13, Z16
+	VPMULTISHIFTQB Z17, Z14, Z17
+	VPMULTISHIFTQB Z18, Z13, Z22
+	VPSHLDD        $0x18, Z19, Z18, Z18
+	VPMULTISHIFTQB Z18, Z13, Z18
+	VPMULTISHIFTQB Z20, Z13, Z19
+	VPERMB         Z0, Z21, Z20
+	VMOVDQU32      Z20, (BX)
+	VPERMB         Z0, Z15, Z15
+	VMOVDQU32      Z15, 64(BX)
+	VPSHRDD        $0x06, Z15, Z20, Z21
+	VPXORD         Z20, Z21, Z21
+	VPERMB         Z1, Z20, Z20
+	VPERMB         Z0, Z16, Z16
+	VMOVDQU32      Z16, 128(BX)
+	VPSHRDD        $0x06, Z16, Z15, Z23
+	VPXORD         Z15, Z23, Z23
+	VPSHRDD        $0x08, Z23, Z21, Z24
+	VPSHRDD        $0x10, Z23, Z21, Z25
+	VMOVDQA32      Z21, Z26
+	VPERMI2B       Z3, Z2, Z26
+	VMOVDQA32      Z24, Z27
+	VPERMI2B       Z5, Z4, Z27
+	VMOVDQA32      Z25, Z28
+	VPERMI2B       Z7, Z6, Z28
+	VPADDB         Z25, Z21, Z29
+	VPERMI2B       Z9, Z8, Z29
+	VPADDB         Z25, Z24, Z30
+	VPERMI2B       Z11, Z10, Z30
+	VPTERNLOGD     $0x80, Z27, Z26, Z20
+	VPTERNLOGD     $0x80, Z29, Z28, Z20
+	VPTESTMB       Z30, Z20, K2
+	KMOVQ          K2, R9
+	VPCOMPRESSB.Z  Z12, K2, Z20
+	VPBROADCASTB   R8, Z26
+	VPERMB         Z21, Z20, Z21
+	VPERMB         Z24, Z20, Z24
+	VPERMB         Z25, Z20, Z25
+	VMOVDQU64      Y21, (SI)
+	VMOVDQU64      Y24, 12352(SI)
+	VMOVDQU64      Y25, 24704(SI)
+	VMOVDQU64      Y20, 37056(SI)
+	VMOVDQU64      Y26, 49408(SI)
+	POPCNTQ        R9, R9
+	CMPQ           R9, $+32
+	JLS            enough0
+	VMOVDQU32      Z21, (SI)
+	VMOVDQU32      Z24, 12352(SI)
+	VMOVDQU32      Z25, 24704(SI)
+	VMOVDQU32      Z20, 37056(SI)
+	VMOVDQU32      Z26, 49408(SI)
+
+enough0:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z15, Z15
+	VPERMB        Z0, Z17, Z17
+	VMOVDQU32     Z17, 192(BX)
+	VPSHRDD       $0x06, Z17, Z16, Z20
+	VPXORD        Z16, Z20, Z20
+	VPSHRDD       $0x08, Z20, Z23, Z21
+	VPSHRDD       $0x10, Z20, Z23, Z24
+	VMOVDQA32     Z23, Z25
+	VPERMI2B      Z3, Z2, Z25
+	VMOVDQA32     Z21, Z26
+	VPERMI2B      Z5, Z4, Z26
+	VMOVDQA32     Z24, Z27
+	VPERMI2B      Z7, Z6, Z27
+	VPADDB        Z24, Z23, Z28
+	VPERMI2B      Z9, Z8, Z28
+	VPADDB        Z24, Z21, Z29
+	VPERMI2B      Z11, Z10, Z29
+	VPTERNLOGD    $0x80, Z26, Z25, Z15
+	VPTERNLOGD    $0x80, Z28, Z27, Z15
+	VPTESTMB      Z29, Z15, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z12, K2, Z15
+	VPBROADCASTB  R8, Z25
+	VPERMB        Z23, Z15, Z23
+	VPERMB        Z21, Z15, Z21
+	VPERMB        Z24, Z15, Z24
+	VMOVDQU64     Y23, (SI)
+	VMOVDQU64     Y21, 12352(SI)
+	VMOVDQU64     Y24, 24704(SI)
+	VMOVDQU64     Y15, 37056(SI)
+	VMOVDQU64     Y25, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough1
+	VMOVDQU32     Z23, (SI)
+	VMOVDQU32     Z21, 12352(SI)
+	VMOVDQU32     Z24, 24704(SI)
+	VMOVDQU32     Z15, 37056(SI)
+	VMOVDQU32     Z25, 49408(SI)
+
+enough1:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z16, Z15
+	VPERMB        Z0, Z22, Z16
+	VMOVDQU32     Z16, 256(BX)
+	VPSHRDD       $0x06, Z16, Z17, Z21
+	VPXORD        Z17, Z21, Z21
+	VPSHRDD       $0x08, Z21, Z20, Z22
+	VPSHRDD       $0x10, Z21, Z20, Z23
+	VMOVDQA32     Z20, Z24
+	VPERMI2B      Z3, Z2, Z24
+	VMOVDQA32     Z22, Z25
+	VPERMI2B      Z5, Z4, Z25
+	VMOVDQA32     Z23, Z26
+	VPERMI2B      Z7, Z6, Z26
+	VPADDB        Z23, Z20, Z27
+	VPERMI2B      Z9, Z8, Z27
+	VPADDB        Z23, Z22, Z28
+	VPERMI2B      Z11, Z10, Z28
+	VPTERNLOGD    $0x80, Z25, Z24, Z15
+	VPTERNLOGD    $0x80, Z27, Z26, Z15
+	VPTESTMB      Z28, Z15, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z12, K2, Z15
+	VPBROADCASTB  R8, Z24
+	VPERMB        Z20, Z15, Z20
+	VPERMB        Z22, Z15, Z22
+	VPERMB        Z23, Z15, Z23
+	VMOVDQU64     Y20, (SI)
+	VMOVDQU64     Y22, 12352(SI)
+	VMOVDQU64     Y23, 24704(SI)
+	VMOVDQU64     Y15, 37056(SI)
+	VMOVDQU64     Y24, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough2
+	VMOVDQU32     Z20, (SI)
+	VMOVDQU32     Z22, 12352(SI)
+	VMOVDQU32     Z23, 24704(SI)
+	VMOVDQU32     Z15, 37056(SI)
+	VMOVDQU32     Z24, 49408(SI)
+
+enough2:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z17, Z15
+	VPERMB        Z0, Z18, Z17
+	VMOVDQU32     Z17, 320(BX)
+	VPSHRDD       $0x06, Z17, Z16, Z18
+	VPXORD        Z16, Z18, Z18
+	VPSHRDD       $0x08, Z18, Z21, Z20
+	VPSHRDD       $0x10, Z18, Z21, Z22
+	VMOVDQA32     Z21, Z23
+	VPERMI2B      Z3, Z2, Z23
+	VMOVDQA32     Z20, Z24
+	VPERMI2B      Z5, Z4, Z24
+	VMOVDQA32     Z22, Z25
+	VPERMI2B      Z7, Z6, Z25
+	VPADDB        Z22, Z21, Z26
+	VPERMI2B      Z9, Z8, Z26
+	VPADDB        Z22, Z20, Z27
+	VPERMI2B      Z11, Z10, Z27
+	VPTERNLOGD    $0x80, Z24, Z23, Z15
+	VPTERNLOGD    $0x80, Z26, Z25, Z15
+	VPTESTMB      Z27, Z15, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z12, K2, Z15
+	VPBROADCASTB  R8, Z23
+	VPERMB        Z21, Z15, Z21
+	VPERMB        Z20, Z15, Z20
+	VPERMB        Z22, Z15, Z22
+	VMOVDQU64     Y21, (SI)
+	VMOVDQU64     Y20, 12352(SI)
+	VMOVDQU64     Y22, 24704(SI)
+	VMOVDQU64     Y15, 37056(SI)
+	VMOVDQU64     Y23, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough3
+	VMOVDQU32     Z21, (SI)
+	VMOVDQU32     Z20, 12352(SI)
+	VMOVDQU32     Z22, 24704(SI)
+	VMOVDQU32     Z15, 37056(SI)
+	VMOVDQU32     Z23, 49408(SI)
+
+enough3:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z16, Z15
+	VMOVDQU32     64(AX), Z16
+	VPERMB        Z0, Z19, K1, Z16
+	VMOVDQU32     Z16, 384(BX)
+	VPSHRDD       $0x06, Z16, Z17, Z19
+	VPXORD        Z17, Z19, Z19
+	VPSHRDD       $0x08, Z19, Z18, Z20
+	VPSHRDD       $0x10, Z19, Z18, Z21
+	VMOVDQA32     Z18, Z22
+	VPERMI2B      Z3, Z2, Z22
+	VMOVDQA32     Z20, Z23
+	VPERMI2B      Z5, Z4, Z23
+	VMOVDQA32     Z21, Z24
+	VPERMI2B      Z7, Z6, Z24
+	VPADDB        Z21, Z18, Z25
+	VPERMI2B      Z9, Z8, Z25
+	VPADDB        Z21, Z20, Z26
+	VPERMI2B      Z11, Z10, Z26
+	VPTERNLOGD    $0x80, Z23, Z22, Z15
+	VPTERNLOGD    $0x80, Z25, Z24, Z15
+	VPTESTMB      Z26, Z15, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z12, K2, Z15
+	VPBROADCASTB  R8, Z22
+	VPERMB        Z18, Z15, Z18
+	VPERMB        Z20, Z15, Z20
+	VPERMB        Z21, Z15, Z21
+	VMOVDQU64     Y18, (SI)
+	VMOVDQU64     Y20, 12352(SI)
+	VMOVDQU64     Y21, 24704(SI)
+	VMOVDQU64     Y15, 37056(SI)
+	VMOVDQU64     Y22, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough4
+	VMOVDQU32     Z18, (SI)
+	VMOVDQU32     Z20, 12352(SI)
+	VMOVDQU32     Z21, 24704(SI)
+	VMOVDQU32     Z15, 37056(SI)
+	VMOVDQU32     Z22, 49408(SI)
+
+enough4:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z17, Z15
+	VPSRLD        $0x06, Z16, Z17
+	VPXORD        Z16, Z17, Z17
+	VPSHRDD       $0x08, Z17, Z19, Z16
+	VPSHRDD       $0x10, Z17, Z19, Z17
+	VMOVDQA32     Z19, Z18
+	VPERMI2B      Z3, Z2, Z18
+	VMOVDQA32     Z16, Z20
+	VPERMI2B      Z5, Z4, Z20
+	VMOVDQA32     Z17, Z21
+	VPERMI2B      Z7, Z6, Z21
+	VPADDB        Z17, Z19, Z22
+	VPERMI2B      Z9, Z8, Z22
+	VPADDB        Z17, Z16, Z23
+	VPERMI2B      Z11, Z10, Z23
+	VPTERNLOGD    $0x80, Z20, Z18, Z15
+	VPTERNLOGD    $0x80, Z22, Z21, Z15
+	VPTESTMB      Z23, Z15, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z12, K2, Z15
+	VPBROADCASTB  R8, Z18
+	VPERMB        Z19, Z15, Z19
+	VPERMB        Z16, Z15, Z16
+	VPERMB        Z17, Z15, Z17
+	VMOVDQU64     Y19, (SI)
+	VMOVDQU64     Y16, 12352(SI)
+	VMOVDQU64     Y17, 24704(SI)
+	VMOVDQU64     Y15, 37056(SI)
+	VMOVDQU64     Y18, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough5
+	VMOVDQU32     Z19, (SI)
+	VMOVDQU32     Z16, 12352(SI)
+	VMOVDQU32     Z17, 24704(SI)
+	VMOVDQU32     Z15, 37056(SI)
+	VMOVDQU32     Z18, 49408(SI)
+
+enough5:
+	ADDQ R9, SI
+	INCL R8
+	ADDL $+2, R8
+	ADDQ $+512, BX
+	ADDQ $+320, DX
+	DECQ DI
+	JNZ  vectors
+	SUBQ CX, SI
+	MOVQ SI, ret+48(FP)
 	VZEROUPPER
 	RET
 
-// func avx512List(found *[8]uint64, some *byte, flags *uint16, count int) int
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI, POPCNT
-TEXT ·avx512List(SB), NOSPLIT, $0-40
-	MOVQ         found+0(FP), AX
-	MOVQ         some+8(FP), CX
-	MOVQ         flags+16(FP), DX
-	MOVQ         count+24(FP), BX
-	VMOVDQU32    avx512FlagsOfHalf<>+0(SB), Z0
-	MOVQ         $0x00000020, DI
-	VPBROADCASTW DI, Z1
-	MOVQ         DX, SI
-	XORQ         DI, DI
+DATA avx512Sieve5Bits<>+0(SB)/1, $0x00
+DATA avx512Sieve5Bits<>+1(SB)/1, $0x01
+DATA avx512Sieve5Bits<>+2(SB)/1, $0x02
+DATA avx512Sieve5Bits<>+3(SB)/1, $0x03
+DATA avx512Sieve5Bits<>+4(SB)/1, $0x04
+DATA avx512Sieve5Bits<>+5(SB)/1, $0x05
+DATA avx512Sieve5Bits<>+6(SB)/1, $0x06
+DATA avx512Sieve5Bits<>+7(SB)/1, $0x07
+DATA avx512Sieve5Bits<>+8(SB)/1, $0x08
+DATA avx512Sieve5Bits<>+9(SB)/1, $0x09
+DATA avx512Sieve5Bits<>+10(SB)/1, $0x0a
+DATA avx512Sieve5Bits<>+11(SB)/1, $0x0b
+DATA avx512Sieve5Bits<>+12(SB)/1, $0x0c
+DATA avx512Sieve5Bits<>+13(SB)/1, $0x0d
+DATA avx512Sieve5Bits<>+14(SB)/1, $0x0e
+DATA avx512Sieve5Bits<>+15(SB)/1, $0x0f
+DATA avx512Sieve5Bits<>+16(SB)/1, $0x10
+DATA avx512Sieve5Bits<>+17(SB)/1, $0x11
+DATA avx512Sieve5Bits<>+18(SB)/1, $0x12
+DATA avx512Sieve5Bits<>+19(SB)/1, $0x13
+DATA avx512Sieve5Bits<>+20(SB)/1, $0x14
+DATA avx512Sieve5Bits<>+21(SB)/1, $0x15
+DATA avx512Sieve5Bits<>+22(SB)/1, $0x16
+DATA avx512Sieve5Bits<>+23(SB)/1, $0x17
+DATA avx512Sieve5Bits<>+24(SB)/1, $0x18
+DATA avx512Sieve5Bits<>+25(SB)/1, $0x19
+DATA avx512Sieve5Bits<>+26(SB)/1, $0x1a
+DATA avx512Sieve5Bits<>+27(SB)/1, $0x1b
+DATA avx512Sieve5Bits<>+28(SB)/1, $0x1c
+DATA avx512Sieve5Bits<>+29(SB)/1, $0x1d
+DATA avx512Sieve5Bits<>+30(SB)/1, $0x1e
+DATA avx512Sieve5Bits<>+31(SB)/1, $0x1f
+DATA avx512Sieve5Bits<>+32(SB)/1, $0x20
+DATA avx512Sieve5Bits<>+33(SB)/1, $0x21
+DATA avx512Sieve5Bits<>+34(SB)/1, $0x22
+DATA avx512Sieve5Bits<>+35(SB)/1, $0x23
+DATA avx512Sieve5Bits<>+36(SB)/1, $0x24
+DATA avx512Sieve5Bits<>+37(SB)/1, $0x25
+DATA avx512Sieve5Bits<>+38(SB)/1, $0x26
+DATA avx512Sieve5Bits<>+39(SB)/1, $0x27
+DATA avx512Sieve5Bits<>+40(SB)/1, $0x28
+DATA avx512Sieve5Bits<>+41(SB)/1, $0x29
+DATA avx512Sieve5Bits<>+42(SB)/1, $0x2a
+DATA avx512Sieve5Bits<>+43(SB)/1, $0x2b
+DATA avx512Sieve5Bits<>+44(SB)/1, $0x2c
+DATA avx512Sieve5Bits<>+45(SB)/1, $0x2d
+DATA avx512Sieve5Bits<>+46(SB)/1, $0x2e
+DATA avx512Sieve5Bits<>+47(SB)/1, $0x2f
+DATA avx512Sieve5Bits<>+48(SB)/1, $0x30
+DATA avx512Sieve5Bits<>+49(SB)/1, $0x31
+DATA avx512Sieve5Bits<>+50(SB)/1, $0x32
+DATA avx512Sieve5Bits<>+51(SB)/1, $0x33
+DATA avx512Sieve5Bits<>+52(SB)/1, $0x34
+DATA avx512Sieve5Bits<>+53(SB)/1, $0x35
+DATA avx512Sieve5Bits<>+54(SB)/1, $0x36
+DATA avx512Sieve5Bits<>+55(SB)/1, $0x37
+DATA avx512Sieve5Bits<>+56(SB)/1, $0x38
+DATA avx512Sieve5Bits<>+57(SB)/1, $0x39
+DATA avx512Sieve5Bits<>+58(SB)/1, $0x3a
+DATA avx512Sieve5Bits<>+59(SB)/1, $0x3b
+DATA avx512Sieve5Bits<>+60(SB)/1, $0x3c
+DATA avx512Sieve5Bits<>+61(SB)/1, $0x3d
+DATA avx512Sieve5Bits<>+62(SB)/1, $0x3e
+DATA avx512Sieve5Bits<>+63(SB)/1, $0x3f
+GLOBL avx512Sieve5Bits<>(SB), RODATA|NOPTR, $64
 
-words:
-	MOVQ    (CX), R8
-	TESTQ   R8, R8
-	JZ      next
+// func avx512Sieve3Few(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
+TEXT ·avx512Sieve3Few(SB), NOSPLIT, $0-56
+	MOVQ      codes+0(FP), AX
+	MOVQ      tables+8(FP), CX
+	MOVQ      digests+16(FP), DX
+	MOVQ      texts+24(FP), BX
+	MOVQ      kept+32(FP), SI
+	MOVQ      count+40(FP), DI
+	VMOVDQU32 (AX), Z0
+	VMOVDQU32 128(AX), Z1
+	VMOVDQU32 (CX), Z2
+	VMOVDQU32 64(CX), Z3
+	VMOVDQU32 128(CX), Z4
+	VMOVDQU32 192(CX), Z5
+	VMOVDQU32 256(CX), Z6
+	VMOVDQU32 320(CX), Z7
+	VMOVDQU32 avx512Sieve3FewBits<>+0(SB), Z8
+	XORL      R8, R8
+	MOVQ      SI, CX
+	MOVQ      $0x7777777777777777, R9
+	KMOVQ     R9, K1
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z9
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z10
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+
+vectors:
+	VMOVDQU32      (DX), Z11
+	VMOVDQU32      64(DX), Z12
+	VMOVDQU32      128(DX), Z13
+	VMOVDQU32      192(DX), Z14
+	VMOVDQU32      256(DX), Z15
+	VPSLLD         $0x10, Z15, Z16
+	VPMULTISHIFTQB Z11, Z9, Z17
+	VPSHLDD        $0x18, Z12, Z11, Z11
+	VPMULTISHIFTQB Z11, Z9, Z11
+	VPSHLDD        $0x10, Z13, Z12, Z12
+	VPMULTISHIFTQB Z12, Z9, Z12
+	VPMULTISHIFTQB Z13, Z10, Z13
+	VPMULTISHIFTQB Z14, Z9, Z18
+	VPSHLDD        $0x18, Z15, Z14, Z14
+	VPMULTISHIFTQB Z14, Z9, Z14
+	VPMULTISHIFTQB Z16, Z9, Z15
+	VPERMB         Z0, Z17, Z16
+	VMOVDQU32      Z16, (BX)
+	VPERMB         Z0, Z11, Z11
+	VMOVDQU32      Z11, 64(BX)
+	VPSHRDD        $0x06, Z11, Z16, Z17
+	VPXORD         Z16, Z17, Z17
+	VPERMB         Z1, Z16, Z16
+	VPERMB         Z0, Z12, Z12
+	VMOVDQU32      Z12, 128(BX)
+	VPSHRDD        $0x06, Z12, Z11, Z19
+	VPXORD         Z11, Z19, Z19
+	VPSHRDD        $0x08, Z19, Z17, Z20
+	VPSHRDD        $0x10, Z19, Z17, Z21
+	VMOVDQA32      Z17, Z22
+	VPERMI2B       Z3, Z2, Z22
+	VMOVDQA32      Z20, Z23
+	VPERMI2B       Z5, Z4, Z23
+	VMOVDQA32      Z21, Z24
+	VPERMI2B       Z7, Z6, Z24
+	VPTERNLOGD     $0x80, Z23, Z22, Z16
+	VPTESTMB       Z24, Z16, K2
+	KMOVQ          K2, R9
+	TESTQ          R9, R9
+	JZ             skip0
+	VPCOMPRESSB.Z  Z8, K2, Z16
+	VPBROADCASTB   R8, Z22
+	VPERMB         Z17, Z16, Z17
+	VPERMB         Z20, Z16, Z20
+	VPERMB         Z21, Z16, Z21
+	VMOVDQU64      Y17, (SI)
+	VMOVDQU64      Y20, 12352(SI)
+	VMOVDQU64      Y21, 24704(SI)
+	VMOVDQU64      Y16, 37056(SI)
+	VMOVDQU64      Y22, 49408(SI)
+	POPCNTQ        R9, R9
+	CMPQ           R9, $+32
+	JLS            enough0
+	VMOVDQU32      Z17, (SI)
+	VMOVDQU32      Z20, 12352(SI)
+	VMOVDQU32      Z21, 24704(SI)
+	VMOVDQU32      Z16, 37056(SI)
+	VMOVDQU32      Z22, 49408(SI)
+
+enough0:
+	ADDQ R9, SI
+
+skip0:
+	INCL          R8
+	VPERMB        Z1, Z11, Z11
+	VPERMB        Z0, Z13, Z13
+	VMOVDQU32     Z13, 192(BX)
+	VPSHRDD       $0x06, Z13, Z12, Z16
+	VPXORD        Z12, Z16, Z16
+	VPSHRDD       $0x08, Z16, Z19, Z17
+	VPSHRDD       $0x10, Z16, Z19, Z20
+	VMOVDQA32     Z19, Z21
+	VPERMI2B      Z3, Z2, Z21
+	VMOVDQA32     Z17, Z22
+	VPERMI2B      Z5, Z4, Z22
+	VMOVDQA32     Z20, Z23
+	VPERMI2B      Z7, Z6, Z23
+	VPTERNLOGD    $0x80, Z22, Z21, Z11
+	VPTESTMB      Z23, Z11, K2
+	KMOVQ         K2, R9
+	TESTQ         R9, R9
+	JZ            skip1
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z21
+	VPERMB        Z19, Z11, Z19
+	VPERMB        Z17, Z11, Z17
+	VPERMB        Z20, Z11, Z20
+	VMOVDQU64     Y19, (SI)
+	VMOVDQU64     Y17, 12352(SI)
+	VMOVDQU64     Y20, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y21, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough1
+	VMOVDQU32     Z19, (SI)
+	VMOVDQU32     Z17, 12352(SI)
+	VMOVDQU32     Z20, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z21, 49408(SI)
+
+enough1:
+	ADDQ R9, SI
+
+skip1:
+	INCL          R8
+	VPERMB        Z1, Z12, Z11
+	VPERMB        Z0, Z18, Z12
+	VMOVDQU32     Z12, 256(BX)
+	VPSHRDD       $0x06, Z12, Z13, Z17
+	VPXORD        Z13, Z17, Z17
+	VPSHRDD       $0x08, Z17, Z16, Z18
+	VPSHRDD       $0x10, Z17, Z16, Z19
+	VMOVDQA32     Z16, Z20
+	VPERMI2B      Z3, Z2, Z20
+	VMOVDQA32     Z18, Z21
+	VPERMI2B      Z5, Z4, Z21
+	VMOVDQA32     Z19, Z22
+	VPERMI2B      Z7, Z6, Z22
+	VPTERNLOGD    $0x80, Z21, Z20, Z11
+	VPTESTMB      Z22, Z11, K2
+	KMOVQ         K2, R9
+	TESTQ         R9, R9
+	JZ            skip2
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z20
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z18, Z11, Z18
+	VPERMB        Z19, Z11, Z19
+	VMOVDQU64     Y16, (SI)
+	VMOVDQU64     Y18, 12352(SI)
+	VMOVDQU64     Y19, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y20, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough2
+	VMOVDQU32     Z16, (SI)
+	VMOVDQU32     Z18, 12352(SI)
+	VMOVDQU32     Z19, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z20, 49408(SI)
+
+enough2:
+	ADDQ R9, SI
+
+skip2:
+	INCL          R8
+	VPERMB        Z1, Z13, Z11
+	VPERMB        Z0, Z14, Z13
+	VMOVDQU32     Z13, 320(BX)
+	VPSHRDD       $0x06, Z13, Z12, Z14
+	VPXORD        Z12, Z14, Z14
+	VPSHRDD       $0x08, Z14, Z17, Z16
+	VPSHRDD       $0x10, Z14, Z17, Z18
+	VMOVDQA32     Z17, Z19
+	VPERMI2B      Z3, Z2, Z19
+	VMOVDQA32     Z16, Z20
+	VPERMI2B      Z5, Z4, Z20
+	VMOVDQA32     Z18, Z21
+	VPERMI2B      Z7, Z6, Z21
+	VPTERNLOGD    $0x80, Z20, Z19, Z11
+	VPTESTMB      Z21, Z11, K2
+	KMOVQ         K2, R9
+	TESTQ         R9, R9
+	JZ            skip3
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z19
+	VPERMB        Z17, Z11, Z17
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z18, Z11, Z18
+	VMOVDQU64     Y17, (SI)
+	VMOVDQU64     Y16, 12352(SI)
+	VMOVDQU64     Y18, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y19, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough3
+	VMOVDQU32     Z17, (SI)
+	VMOVDQU32     Z16, 12352(SI)
+	VMOVDQU32     Z18, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z19, 49408(SI)
+
+enough3:
+	ADDQ R9, SI
+
+skip3:
+	INCL          R8
+	VPERMB        Z1, Z12, Z11
+	VMOVDQU32     64(AX), Z12
+	VPERMB        Z0, Z15, K1, Z12
+	VMOVDQU32     Z12, 384(BX)
+	VPSHRDD       $0x06, Z12, Z13, Z15
+	VPXORD        Z13, Z15, Z15
+	VPSHRDD       $0x08, Z15, Z14, Z16
+	VPSHRDD       $0x10, Z15, Z14, Z17
+	VMOVDQA32     Z14, Z18
+	VPERMI2B      Z3, Z2, Z18
+	VMOVDQA32     Z16, Z19
+	VPERMI2B      Z5, Z4, Z19
+	VMOVDQA32     Z17, Z20
+	VPERMI2B      Z7, Z6, Z20
+	VPTERNLOGD    $0x80, Z19, Z18, Z11
+	VPTESTMB      Z20, Z11, K2
+	KMOVQ         K2, R9
+	TESTQ         R9, R9
+	JZ            skip4
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z18
+	VPERMB        Z14, Z11, Z14
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z17, Z11, Z17
+	VMOVDQU64     Y14, (SI)
+	VMOVDQU64     Y16, 12352(SI)
+	VMOVDQU64     Y17, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y18, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough4
+	VMOVDQU32     Z14, (SI)
+	VMOVDQU32     Z16, 12352(SI)
+	VMOVDQU32     Z17, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z18, 49408(SI)
+
+enough4:
+	ADDQ R9, SI
+
+skip4:
+	INCL          R8
+	VPERMB        Z1, Z13, Z11
+	VPSRLD        $0x06, Z12, Z13
+	VPXORD        Z12, Z13, Z13
+	VPSHRDD       $0x08, Z13, Z15, Z12
+	VPSHRDD       $0x10, Z13, Z15, Z13
+	VMOVDQA32     Z15, Z14
+	VPERMI2B      Z3, Z2, Z14
+	VMOVDQA32     Z12, Z16
+	VPERMI2B      Z5, Z4, Z16
+	VMOVDQA32     Z13, Z17
+	VPERMI2B      Z7, Z6, Z17
+	VPTERNLOGD    $0x80, Z16, Z14, Z11
+	VPTESTMB      Z17, Z11, K2
+	KMOVQ         K2, R9
+	TESTQ         R9, R9
+	JZ            skip5
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z14
+	VPERMB        Z15, Z11, Z15
+	VPERMB        Z12, Z11, Z12
+	VPERMB        Z13, Z11, Z13
+	VMOVDQU64     Y15, (SI)
+	VMOVDQU64     Y12, 12352(SI)
+	VMOVDQU64     Y13, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y14, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough5
+	VMOVDQU32     Z15, (SI)
+	VMOVDQU32     Z12, 12352(SI)
+	VMOVDQU32     Z13, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z14, 49408(SI)
+
+enough5:
+	ADDQ R9, SI
+
+skip5:
+	INCL R8
+	ADDL $+2, R8
+	ADDQ $+512, BX
+	ADDQ $+320, DX
+	DECQ DI
+	JNZ  vectors
+	SUBQ CX, SI
+	MOVQ SI, ret+48(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512Sieve3FewBits<>+0(SB)/1, $0x00
+DATA avx512Sieve3FewBits<>+1(SB)/1, $0x01
+DATA avx512Sieve3FewBits<>+2(SB)/1, $0x02
+DATA avx512Sieve3FewBits<>+3(SB)/1, $0x03
+DATA avx512Sieve3FewBits<>+4(SB)/1, $0x04
+DATA avx512Sieve3FewBits<>+5(SB)/1, $0x05
+DATA avx512Sieve3FewBits<>+6(SB)/1, $0x06
+DATA avx512Sieve3FewBits<>+7(SB)/1, $0x07
+DATA avx512Sieve3FewBits<>+8(SB)/1, $0x08
+DATA avx512Sieve3FewBits<>+9(SB)/1, $0x09
+DATA avx512Sieve3FewBits<>+10(SB)/1, $0x0a
+DATA avx512Sieve3FewBits<>+11(SB)/1, $0x0b
+DATA avx512Sieve3FewBits<>+12(SB)/1, $0x0c
+DATA avx512Sieve3FewBits<>+13(SB)/1, $0x0d
+DATA avx512Sieve3FewBits<>+14(SB)/1, $0x0e
+DATA avx512Sieve3FewBits<>+15(SB)/1, $0x0f
+DATA avx512Sieve3FewBits<>+16(SB)/1, $0x10
+DATA avx512Sieve3FewBits<>+17(SB)/1, $0x11
+DATA avx512Sieve3FewBits<>+18(SB)/1, $0x12
+DATA avx512Sieve3FewBits<>+19(SB)/1, $0x13
+DATA avx512Sieve3FewBits<>+20(SB)/1, $0x14
+DATA avx512Sieve3FewBits<>+21(SB)/1, $0x15
+DATA avx512Sieve3FewBits<>+22(SB)/1, $0x16
+DATA avx512Sieve3FewBits<>+23(SB)/1, $0x17
+DATA avx512Sieve3FewBits<>+24(SB)/1, $0x18
+DATA avx512Sieve3FewBits<>+25(SB)/1, $0x19
+DATA avx512Sieve3FewBits<>+26(SB)/1, $0x1a
+DATA avx512Sieve3FewBits<>+27(SB)/1, $0x1b
+DATA avx512Sieve3FewBits<>+28(SB)/1, $0x1c
+DATA avx512Sieve3FewBits<>+29(SB)/1, $0x1d
+DATA avx512Sieve3FewBits<>+30(SB)/1, $0x1e
+DATA avx512Sieve3FewBits<>+31(SB)/1, $0x1f
+DATA avx512Sieve3FewBits<>+32(SB)/1, $0x20
+DATA avx512Sieve3FewBits<>+33(SB)/1, $0x21
+DATA avx512Sieve3FewBits<>+34(SB)/1, $0x22
+DATA avx512Sieve3FewBits<>+35(SB)/1, $0x23
+DATA avx512Sieve3FewBits<>+36(SB)/1, $0x24
+DATA avx512Sieve3FewBits<>+37(SB)/1, $0x25
+DATA avx512Sieve3FewBits<>+38(SB)/1, $0x26
+DATA avx512Sieve3FewBits<>+39(SB)/1, $0x27
+DATA avx512Sieve3FewBits<>+40(SB)/1, $0x28
+DATA avx512Sieve3FewBits<>+41(SB)/1, $0x29
+DATA avx512Sieve3FewBits<>+42(SB)/1, $0x2a
+DATA avx512Sieve3FewBits<>+43(SB)/1, $0x2b
+DATA avx512Sieve3FewBits<>+44(SB)/1, $0x2c
+DATA avx512Sieve3FewBits<>+45(SB)/1, $0x2d
+DATA avx512Sieve3FewBits<>+46(SB)/1, $0x2e
+DATA avx512Sieve3FewBits<>+47(SB)/1, $0x2f
+DATA avx512Sieve3FewBits<>+48(SB)/1, $0x30
+DATA avx512Sieve3FewBits<>+49(SB)/1, $0x31
+DATA avx512Sieve3FewBits<>+50(SB)/1, $0x32
+DATA avx512Sieve3FewBits<>+51(SB)/1, $0x33
+DATA avx512Sieve3FewBits<>+52(SB)/1, $0x34
+DATA avx512Sieve3FewBits<>+53(SB)/1, $0x35
+DATA avx512Sieve3FewBits<>+54(SB)/1, $0x36
+DATA avx512Sieve3FewBits<>+55(SB)/1, $0x37
+DATA avx512Sieve3FewBits<>+56(SB)/1, $0x38
+DATA avx512Sieve3FewBits<>+57(SB)/1, $0x39
+DATA avx512Sieve3FewBits<>+58(SB)/1, $0x3a
+DATA avx512Sieve3FewBits<>+59(SB)/1, $0x3b
+DATA avx512Sieve3FewBits<>+60(SB)/1, $0x3c
+DATA avx512Sieve3FewBits<>+61(SB)/1, $0x3d
+DATA avx512Sieve3FewBits<>+62(SB)/1, $0x3e
+DATA avx512Sieve3FewBits<>+63(SB)/1, $0x3f
+GLOBL avx512Sieve3FewBits<>(SB), RODATA|NOPTR, $64
+
+// func avx512Sieve3(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
+TEXT ·avx512Sieve3(SB), NOSPLIT, $0-56
+	MOVQ      codes+0(FP), AX
+	MOVQ      tables+8(FP), CX
+	MOVQ      digests+16(FP), DX
+	MOVQ      texts+24(FP), BX
+	MOVQ      kept+32(FP), SI
+	MOVQ      count+40(FP), DI
+	VMOVDQU32 (AX), Z0
+	VMOVDQU32 128(AX), Z1
+	VMOVDQU32 (CX), Z2
+	VMOVDQU32 64(CX), Z3
+	VMOVDQU32 128(CX), Z4
+	VMOVDQU32 192(CX), Z5
+	VMOVDQU32 256(CX), Z6
+	VMOVDQU32 320(CX), Z7
+	VMOVDQU32 avx512Sieve3Bits<>+0(SB), Z8
+	XORL      R8, R8
+	MOVQ      SI, CX
+	MOVQ      $0x7777777777777777, R9
+	KMOVQ     R9, K1
+	VMOVDQU32 avx512CodesHigh<>+0(SB), Z9
+	VMOVDQU32 avx512CodesLow<>+0(SB), Z10
+	PCALIGN   $0x40
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+	BYTE      $0x90
+
+vectors:
+	VMOVDQU32      (DX), Z11
+	VMOVDQU32      64(DX), Z12
+	VMOVDQU32      128(DX), Z13
+	VMOVDQU32      192(DX), Z14
+	VMOVDQU32      256(DX), Z15
+	VPSLLD         $0x10, Z15, Z16
+	VPMULTISHIFTQB Z11, Z9, Z17
+	VPSHLDD        $0x18, Z12, Z11, Z11
+	VPMULTISHIFTQB Z11, Z9, Z11
+	VPSHLDD        $0x10, Z13, Z12, Z12
+	VPMULTISHIFTQB Z12, Z9, Z12
+	VPMULTISHIFTQB Z13, Z10, Z13
+	VPMULTISHIFTQB Z14, Z9, Z18
+	VPSHLDD        $0x18, Z15, Z14, Z14
+	VPMULTISHIFTQB Z14, Z9, Z14
+	VPMULTISHIFTQB Z16, Z9, Z15
+	VPERMB         Z0, Z17, Z16
+	VMOVDQU32      Z16, (BX)
+	VPERMB         Z0, Z11, Z11
+	VMOVDQU32      Z11, 64(BX)
+	VPSHRDD        $0x06, Z11, Z16, Z17
+	VPXORD         Z16, Z17, Z17
+	VPERMB         Z1, Z16, Z16
+	VPERMB         Z0, Z12, Z12
+	VMOVDQU32      Z12, 128(BX)
+	VPSHRDD        $0x06, Z12, Z11, Z19
+	VPXORD         Z11, Z19, Z19
+	VPSHRDD        $0x08, Z19, Z17, Z20
+	VPSHRDD        $0x10, Z19, Z17, Z21
+	VMOVDQA32      Z17, Z22
+	VPERMI2B       Z3, Z2, Z22
+	VMOVDQA32      Z20, Z23
+	VPERMI2B       Z5, Z4, Z23
+	VMOVDQA32      Z21, Z24
+	VPERMI2B       Z7, Z6, Z24
+	VPTERNLOGD     $0x80, Z23, Z22, Z16
+	VPTESTMB       Z24, Z16, K2
+	KMOVQ          K2, R9
+	VPCOMPRESSB.Z  Z8, K2, Z16
+	VPBROADCASTB   R8, Z22
+	VPERMB         Z17, Z16, Z17
+	VPERMB         Z20, Z16, Z20
+	VPERMB         Z21, Z16, Z21
+	VMOVDQU64      Y17, (SI)
+	VMOVDQU64      Y20, 12352(SI)
+	VMOVDQU64      Y21, 24704(SI)
+	VMOVDQU64      Y16, 37056(SI)
+	VMOVDQU64      Y22, 49408(SI)
+	POPCNTQ        R9, R9
+	CMPQ           R9, $+32
+	JLS            enough0
+	VMOVDQU32      Z17, (SI)
+	VMOVDQU32      Z20, 12352(SI)
+	VMOVDQU32      Z21, 24704(SI)
+	VMOVDQU32      Z16, 37056(SI)
+	VMOVDQU32      Z22, 49408(SI)
+
+enough0:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z11, Z11
+	VPERMB        Z0, Z13, Z13
+	VMOVDQU32     Z13, 192(BX)
+	VPSHRDD       $0x06, Z13, Z12, Z16
+	VPXORD        Z12, Z16, Z16
+	VPSHRDD       $0x08, Z16, Z19, Z17
+	VPSHRDD       $0x10, Z16, Z19, Z20
+	VMOVDQA32     Z19, Z21
+	VPERMI2B      Z3, Z2, Z21
+	VMOVDQA32     Z17, Z22
+	VPERMI2B      Z5, Z4, Z22
+	VMOVDQA32     Z20, Z23
+	VPERMI2B      Z7, Z6, Z23
+	VPTERNLOGD    $0x80, Z22, Z21, Z11
+	VPTESTMB      Z23, Z11, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z21
+	VPERMB        Z19, Z11, Z19
+	VPERMB        Z17, Z11, Z17
+	VPERMB        Z20, Z11, Z20
+	VMOVDQU64     Y19, (SI)
+	VMOVDQU64     Y17, 12352(SI)
+	VMOVDQU64     Y20, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y21, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough1
+	VMOVDQU32     Z19, (SI)
+	VMOVDQU32     Z17, 12352(SI)
+	VMOVDQU32     Z20, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z21, 49408(SI)
+
+enough1:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z12, Z11
+	VPERMB        Z0, Z18, Z12
+	VMOVDQU32     Z12, 256(BX)
+	VPSHRDD       $0x06, Z12, Z13, Z17
+	VPXORD        Z13, Z17, Z17
+	VPSHRDD       $0x08, Z17, Z16, Z18
+	VPSHRDD       $0x10, Z17, Z16, Z19
+	VMOVDQA32     Z16, Z20
+	VPERMI2B      Z3, Z2, Z20
+	VMOVDQA32     Z18, Z21
+	VPERMI2B      Z5, Z4, Z21
+	VMOVDQA32     Z19, Z22
+	VPERMI2B      Z7, Z6, Z22
+	VPTERNLOGD    $0x80, Z21, Z20, Z11
+	VPTESTMB      Z22, Z11, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z20
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z18, Z11, Z18
+	VPERMB        Z19, Z11, Z19
+	VMOVDQU64     Y16, (SI)
+	VMOVDQU64     Y18, 12352(SI)
+	VMOVDQU64     Y19, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y20, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough2
+	VMOVDQU32     Z16, (SI)
+	VMOVDQU32     Z18, 12352(SI)
+	VMOVDQU32     Z19, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z20, 49408(SI)
+
+enough2:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z13, Z11
+	VPERMB        Z0, Z14, Z13
+	VMOVDQU32     Z13, 320(BX)
+	VPSHRDD       $0x06, Z13, Z12, Z14
+	VPXORD        Z12, Z14, Z14
+	VPSHRDD       $0x08, Z14, Z17, Z16
+	VPSHRDD       $0x10, Z14, Z17, Z18
+	VMOVDQA32     Z17, Z19
+	VPERMI2B      Z3, Z2, Z19
+	VMOVDQA32     Z16, Z20
+	VPERMI2B      Z5, Z4, Z20
+	VMOVDQA32     Z18, Z21
+	VPERMI2B      Z7, Z6, Z21
+	VPTERNLOGD    $0x80, Z20, Z19, Z11
+	VPTESTMB      Z21, Z11, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z19
+	VPERMB        Z17, Z11, Z17
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z18, Z11, Z18
+	VMOVDQU64     Y17, (SI)
+	VMOVDQU64     Y16, 12352(SI)
+	VMOVDQU64     Y18, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y19, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough3
+	VMOVDQU32     Z17, (SI)
+	VMOVDQU32     Z16, 12352(SI)
+	VMOVDQU32     Z18, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z19, 49408(SI)
+
+enough3:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z12, Z11
+	VMOVDQU32     64(AX), Z12
+	VPERMB        Z0, Z15, K1, Z12
+	VMOVDQU32     Z12, 384(BX)
+	VPSHRDD       $0x06, Z12, Z13, Z15
+	VPXORD        Z13, Z15, Z15
+	VPSHRDD       $0x08, Z15, Z14, Z16
+	VPSHRDD       $0x10, Z15, Z14, Z17
+	VMOVDQA32     Z14, Z18
+	VPERMI2B      Z3, Z2, Z18
+	VMOVDQA32     Z16, Z19
+	VPERMI2B      Z5, Z4, Z19
+	VMOVDQA32     Z17, Z20
+	VPERMI2B      Z7, Z6, Z20
+	VPTERNLOGD    $0x80, Z19, Z18, Z11
+	VPTESTMB      Z20, Z11, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z18
+	VPERMB        Z14, Z11, Z14
+	VPERMB        Z16, Z11, Z16
+	VPERMB        Z17, Z11, Z17
+	VMOVDQU64     Y14, (SI)
+	VMOVDQU64     Y16, 12352(SI)
+	VMOVDQU64     Y17, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y18, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough4
+	VMOVDQU32     Z14, (SI)
+	VMOVDQU32     Z16, 12352(SI)
+	VMOVDQU32     Z17, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z18, 49408(SI)
+
+enough4:
+	ADDQ          R9, SI
+	INCL          R8
+	VPERMB        Z1, Z13, Z11
+	VPSRLD        $0x06, Z12, Z13
+	VPXORD        Z12, Z13, Z13
+	VPSHRDD       $0x08, Z13, Z15, Z12
+	VPSHRDD       $0x10, Z13, Z15, Z13
+	VMOVDQA32     Z15, Z14
+	VPERMI2B      Z3, Z2, Z14
+	VMOVDQA32     Z12, Z16
+	VPERMI2B      Z5, Z4, Z16
+	VMOVDQA32     Z13, Z17
+	VPERMI2B      Z7, Z6, Z17
+	VPTERNLOGD    $0x80, Z16, Z14, Z11
+	VPTESTMB      Z17, Z11, K2
+	KMOVQ         K2, R9
+	VPCOMPRESSB.Z Z8, K2, Z11
+	VPBROADCASTB  R8, Z14
+	VPERMB        Z15, Z11, Z15
+	VPERMB        Z12, Z11, Z12
+	VPERMB        Z13, Z11, Z13
+	VMOVDQU64     Y15, (SI)
+	VMOVDQU64     Y12, 12352(SI)
+	VMOVDQU64     Y13, 24704(SI)
+	VMOVDQU64     Y11, 37056(SI)
+	VMOVDQU64     Y14, 49408(SI)
+	POPCNTQ       R9, R9
+	CMPQ          R9, $+32
+	JLS           enough5
+	VMOVDQU32     Z15, (SI)
+	VMOVDQU32     Z12, 12352(SI)
+	VMOVDQU32     Z13, 24704(SI)
+	VMOVDQU32     Z11, 37056(SI)
+	VMOVDQU32     Z14, 49408(SI)
+
+enough5:
+	ADDQ R9, SI
+	INCL R8
+	ADDL $+2, R8
+	ADDQ $+512, BX
+	ADDQ $+320, DX
+	DECQ DI
+	JNZ  vectors
+	SUBQ CX, SI
+	MOVQ SI, ret+48(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512Sieve3Bits<>+0(SB)/1, $0x00
+DATA avx512Sieve3Bits<>+1(SB)/1, $0x01
+DATA avx512Sieve3Bits<>+2(SB)/1, $0x02
+DATA avx512Sieve3Bits<>+3(SB)/1, $0x03
+DATA avx512Sieve3Bits<>+4(SB)/1, $0x04
+DATA avx512Sieve3Bits<>+5(SB)/1, $0x05
+DATA avx512Sieve3Bits<>+6(SB)/1, $0x06
+DATA avx512Sieve3Bits<>+7(SB)/1, $0x07
+DATA avx512Sieve3Bits<>+8(SB)/1, $0x08
+DATA avx512Sieve3Bits<>+9(SB)/1, $0x09
+DATA avx512Sieve3Bits<>+10(SB)/1, $0x0a
+DATA avx512Sieve3Bits<>+11(SB)/1, $0x0b
+DATA avx512Sieve3Bits<>+12(SB)/1, $0x0c
+DATA avx512Sieve3Bits<>+13(SB)/1, $0x0d
+DATA avx512Sieve3Bits<>+14(SB)/1, $0x0e
+DATA avx512Sieve3Bits<>+15(SB)/1, $0x0f
+DATA avx512Sieve3Bits<>+16(SB)/1, $0x10
+DATA avx512Sieve3Bits<>+17(SB)/1, $0x11
+DATA avx512Sieve3Bits<>+18(SB)/1, $0x12
+DATA avx512Sieve3Bits<>+19(SB)/1, $0x13
+DATA avx512Sieve3Bits<>+20(SB)/1, $0x14
+DATA avx512Sieve3Bits<>+21(SB)/1, $0x15
+DATA avx512Sieve3Bits<>+22(SB)/1, $0x16
+DATA avx512Sieve3Bits<>+23(SB)/1, $0x17
+DATA avx512Sieve3Bits<>+24(SB)/1, $0x18
+DATA avx512Sieve3Bits<>+25(SB)/1, $0x19
+DATA avx512Sieve3Bits<>+26(SB)/1, $0x1a
+DATA avx512Sieve3Bits<>+27(SB)/1, $0x1b
+DATA avx512Sieve3Bits<>+28(SB)/1, $0x1c
+DATA avx512Sieve3Bits<>+29(SB)/1, $0x1d
+DATA avx512Sieve3Bits<>+30(SB)/1, $0x1e
+DATA avx512Sieve3Bits<>+31(SB)/1, $0x1f
+DATA avx512Sieve3Bits<>+32(SB)/1, $0x20
+DATA avx512Sieve3Bits<>+33(SB)/1, $0x21
+DATA avx512Sieve3Bits<>+34(SB)/1, $0x22
+DATA avx512Sieve3Bits<>+35(SB)/1, $0x23
+DATA avx512Sieve3Bits<>+36(SB)/1, $0x24
+DATA avx512Sieve3Bits<>+37(SB)/1, $0x25
+DATA avx512Sieve3Bits<>+38(SB)/1, $0x26
+DATA avx512Sieve3Bits<>+39(SB)/1, $0x27
+DATA avx512Sieve3Bits<>+40(SB)/1, $0x28
+DATA avx512Sieve3Bits<>+41(SB)/1, $0x29
+DATA avx512Sieve3Bits<>+42(SB)/1, $0x2a
+DATA avx512Sieve3Bits<>+43(SB)/1, $0x2b
+DATA avx512Sieve3Bits<>+44(SB)/1, $0x2c
+DATA avx512Sieve3Bits<>+45(SB)/1, $0x2d
+DATA avx512Sieve3Bits<>+46(SB)/1, $0x2e
+DATA avx512Sieve3Bits<>+47(SB)/1, $0x2f
+DATA avx512Sieve3Bits<>+48(SB)/1, $0x30
+DATA avx512Sieve3Bits<>+49(SB)/1, $0x31
+DATA avx512Sieve3Bits<>+50(SB)/1, $0x32
+DATA avx512Sieve3Bits<>+51(SB)/1, $0x33
+DATA avx512Sieve3Bits<>+52(SB)/1, $0x34
+DATA avx512Sieve3Bits<>+53(SB)/1, $0x35
+DATA avx512Sieve3Bits<>+54(SB)/1, $0x36
+DATA avx512Sieve3Bits<>+55(SB)/1, $0x37
+DATA avx512Sieve3Bits<>+56(SB)/1, $0x38
+DATA avx512Sieve3Bits<>+57(SB)/1, $0x39
+DATA avx512Sieve3Bits<>+58(SB)/1, $0x3a
+DATA avx512Sieve3Bits<>+59(SB)/1, $0x3b
+DATA avx512Sieve3Bits<>+60(SB)/1, $0x3c
+DATA avx512Sieve3Bits<>+61(SB)/1, $0x3d
+DATA avx512Sieve3Bits<>+62(SB)/1, $0x3e
+DATA avx512Sieve3Bits<>+63(SB)/1, $0x3f
+GLOBL avx512Sieve3Bits<>(SB), RODATA|NOPTR, $64
+
+// func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, flags *uint16) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, BMI2, CMOV, GFNI, POPCNT
+TEXT ·avx512Sift(SB), NOSPLIT, $0-64
+	MOVQ    matrices+0(FP), AX
+	MOVQ    buckets+8(FP), CX
+	MOVQ    tables+16(FP), DX
+	MOVQ    pairs+24(FP), BX
+	MOVQ    kept+32(FP), SI
+	MOVQ    count+40(FP), DI
+	MOVQ    flags+48(FP), R8
+	MOVQ    R8, R9
+	XORQ    R10, R10
+	MOVQ    $-1, R11
+	MOVQ    $0x00000040, R12
 	PCALIGN $0x40
 	BYTE    $0x90
 	BYTE    $0x90
@@ -2319,85 +3045,169 @@ words:
 	BYTE    $0x90
 	BYTE    $0x90
 
-numbers:
-	TZCNTQ        R8, R9
-	BLSRQ         R8, R8
-	MOVQ          (AX)(R9*8), R10
-	SHLQ          $0x06, R9
-	ADDQ          DI, R9
-	VPBROADCASTW  R9, Z2
-	VPADDW        Z0, Z2, Z2
-	KMOVD         R10, K1
-	VPCOMPRESSW.Z Z2, K1, Z3
-	VMOVDQU16     Z3, (DX)
-	POPCNTL       R10, R9
-	LEAQ          (DX)(R9*2), DX
-	SHRQ          $0x20, R10
-	VPADDW        Z1, Z2, Z2
-	KMOVD         R10, K1
-	VPCOMPRESSW.Z Z2, K1, Z2
-	VMOVDQU16     Z2, (DX)
-	POPCNTL       R10, R9
-	LEAQ          (DX)(R9*2), DX
-	TESTQ         R8, R8
-	JNZ           numbers
+places:
+	MOVQ                DI, R13
+	SUBQ                $+0, R13
+	CMOVQLT             R10, R13
+	CMPQ                R13, R12
+	CMOVQGT             R12, R13
+	BZHIQ               R13, R11, R13
+	KMOVQ               R13, K1
+	MOVQ                DI, R13
+	SUBQ                $+64, R13
+	CMOVQLT             R10, R13
+	CMPQ                R13, R12
+	CMOVQGT             R12, R13
+	BZHIQ               R13, R11, R13
+	KMOVQ               R13, K2
+	VMOVDQU32           (SI), Z0
+	VMOVDQU32           64(SI), Z6
+	VMOVDQU32           12352(SI), Z1
+	VMOVDQU32           12416(SI), Z7
+	VMOVDQU32           24704(SI), Z2
+	VMOVDQU32           24768(SI), Z8
+	VGF2P8AFFINEQB.BCST $0x00, (AX), Z0, Z3
+	VGF2P8AFFINEQB.BCST $0x00, (AX), Z6, Z9
+	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z1, Z4
+	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z7, Z10
+	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z2, Z5
+	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z8, Z11
+	VPXORD              Z1, Z3, Z3
+	VPXORD              Z7, Z9, Z9
+	VPXORD              Z2, Z4, Z4
+	VPXORD              Z8, Z10, Z10
+	VPXORD              Z0, Z5, Z5
+	VPXORD              Z6, Z11, Z11
+	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z3, Z0
+	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z9, Z1
+	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z4, Z6
+	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z10, Z2
+	VPXORD              Z0, Z6, Z0
+	VPXORD              Z1, Z2, Z6
+	VPERMB.Z            (CX), Z0, K1, Z1
+	VPERMB.Z            (CX), Z6, K2, Z7
+	VPERMB.Z            64(CX), Z0, K1, Z2
+	VPERMB.Z            64(CX), Z6, K2, Z8
+	MOVQ                DX, R13
+	MOVQ                BX, R14
+	PCALIGN             $0x40
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
+	BYTE                $0x90
 
-next:
-	ADDQ $+8, CX
-	ADDQ $+512, AX
-	ADDQ $+4096, DI
-	DECQ BX
-	JNZ  words
-	SUBQ SI, DX
-	SHRQ $0x01, DX
-	MOVQ DX, ret+32(FP)
+tables:
+	VMOVDQU32     (R13), Z12
+	VMOVDQU32     64(R13), Z13
+	VMOVDQA32     Z3, Z14
+	VMOVDQA32     Z9, Z15
+	VPERMI2B      Z13, Z12, Z14
+	VPERMI2B      Z13, Z12, Z15
+	VMOVDQU32     128(R13), Z12
+	VMOVDQU32     192(R13), Z13
+	VMOVDQA32     Z3, Z16
+	VMOVDQA32     Z9, Z17
+	VPERMI2B      Z13, Z12, Z16
+	VPERMI2B      Z13, Z12, Z17
+	VMOVDQU32     256(R13), Z12
+	VMOVDQU32     320(R13), Z13
+	VMOVDQA32     Z4, Z18
+	VMOVDQA32     Z10, Z19
+	VPERMI2B      Z13, Z12, Z18
+	VPERMI2B      Z13, Z12, Z19
+	VMOVDQU32     384(R13), Z12
+	VMOVDQU32     448(R13), Z13
+	VMOVDQA32     Z4, Z20
+	VMOVDQA32     Z10, Z21
+	VPERMI2B      Z13, Z12, Z20
+	VPERMI2B      Z13, Z12, Z21
+	VPADDB        Z5, Z3, Z3
+	VPADDB        Z11, Z9, Z9
+	VPADDB        Z0, Z4, Z4
+	VPADDB        Z6, Z10, Z10
+	VPXORD        Z4, Z5, Z5
+	VPXORD        Z10, Z11, Z11
+	VPADDB        Z3, Z0, Z0
+	VPADDB        Z9, Z6, Z6
+	VPTERNLOGD    $0x80, Z18, Z14, Z1
+	VPTERNLOGD    $0x80, Z19, Z15, Z7
+	VPTERNLOGD    $0x80, Z20, Z16, Z2
+	VPTERNLOGD    $0x80, Z21, Z17, Z8
+	ADDQ          $+512, R13
+	DECQ          R14
+	JNZ           tables
+	VPORD         Z2, Z1, Z1
+	VPTESTMB      Z1, Z1, K1
+	KMOVQ         K1, R13
+	POPCNTQ       R13, R13
+	VMOVDQU32     37056(SI), Z0
+	VMOVDQU32     49408(SI), Z1
+	VPCOMPRESSB.Z Z0, K1, Z0
+	VPCOMPRESSB.Z Z1, K1, Z1
+	VPMOVZXBW     Y1, Z2
+	VPMOVZXBW     Y0, Z3
+	VPSLLW        $0x06, Z2, Z2
+	VPORD         Z3, Z2, Z2
+	VMOVDQU16     Z2, (R8)
+	CMPQ          R13, $+32
+	JLS           enough0
+	VEXTRACTI64X4 $0x01, Z0, Y0
+	VEXTRACTI64X4 $0x01, Z1, Y1
+	VPMOVZXBW     Y1, Z1
+	VPMOVZXBW     Y0, Z0
+	VPSLLW        $0x06, Z1, Z1
+	VPORD         Z0, Z1, Z1
+	VMOVDQU16     Z1, 64(R8)
+
+enough0:
+	LEAQ          (R8)(R13*2), R8
+	VPORD         Z8, Z7, Z7
+	VPTESTMB      Z7, Z7, K1
+	KMOVQ         K1, R13
+	POPCNTQ       R13, R13
+	VMOVDQU32     37120(SI), Z0
+	VMOVDQU32     49472(SI), Z1
+	VPCOMPRESSB.Z Z0, K1, Z0
+	VPCOMPRESSB.Z Z1, K1, Z1
+	VPMOVZXBW     Y1, Z2
+	VPMOVZXBW     Y0, Z3
+	VPSLLW        $0x06, Z2, Z2
+	VPORD         Z3, Z2, Z2
+	VMOVDQU16     Z2, (R8)
+	CMPQ          R13, $+32
+	JLS           enough1
+	VEXTRACTI64X4 $0x01, Z0, Y0
+	VEXTRACTI64X4 $0x01, Z1, Y1
+	VPMOVZXBW     Y1, Z1
+	VPMOVZXBW     Y0, Z0
+	VPSLLW        $0x06, Z1, Z1
+	VPORD         Z0, Z1, Z1
+	VMOVDQU16     Z1, 64(R8)
+
+enough1:
+	LEAQ (R8)(R13*2), R8
+	ADDQ $+128, SI
+	SUBQ $+128, DI
+	JG   places
+	SUBQ R9, R8
+	SHRQ $0x01, R8
+	MOVQ R8, ret+56(FP)
 	VZEROUPPER
 	RET
 
-DATA avx512FlagsOfHalf<>+0(SB)/2, $0x0000
-DATA avx512FlagsOfHalf<>+2(SB)/2, $0x0001
-DATA avx512FlagsOfHalf<>+4(SB)/2, $0x0002
-DATA avx512FlagsOfHalf<>+6(SB)/2, $0x0003
-DATA avx512FlagsOfHalf<>+8(SB)/2, $0x0004
-DATA avx512FlagsOfHalf<>+10(SB)/2, $0x0005
-DATA avx512FlagsOfHalf<>+12(SB)/2, $0x0006
-DATA avx512FlagsOfHalf<>+14(SB)/2, $0x0007
-DATA avx512FlagsOfHalf<>+16(SB)/2, $0x0008
-DATA avx512FlagsOfHalf<>+18(SB)/2, $0x0009
-DATA avx512FlagsOfHalf<>+20(SB)/2, $0x000a
-DATA avx512FlagsOfHalf<>+22(SB)/2, $0x000b
-DATA avx512FlagsOfHalf<>+24(SB)/2, $0x000c
-DATA avx512FlagsOfHalf<>+26(SB)/2, $0x000d
-DATA avx512FlagsOfHalf<>+28(SB)/2, $0x000e
-DATA avx512FlagsOfHalf<>+30(SB)/2, $0x000f
-DATA avx512FlagsOfHalf<>+32(SB)/2, $0x0010
-DATA avx512FlagsOfHalf<>+34(SB)/2, $0x0011
-DATA avx512FlagsOfHalf<>+36(SB)/2, $0x0012
-DATA avx512FlagsOfHalf<>+38(SB)/2, $0x0013
-DATA avx512FlagsOfHalf<>+40(SB)/2, $0x0014
-DATA avx512FlagsOfHalf<>+42(SB)/2, $0x0015
-DATA avx512FlagsOfHalf<>+44(SB)/2, $0x0016
-DATA avx512FlagsOfHalf<>+46(SB)/2, $0x0017
-DATA avx512FlagsOfHalf<>+48(SB)/2, $0x0018
-DATA avx512FlagsOfHalf<>+50(SB)/2, $0x0019
-DATA avx512FlagsOfHalf<>+52(SB)/2, $0x001a
-DATA avx512FlagsOfHalf<>+54(SB)/2, $0x001b
-DATA avx512FlagsOfHalf<>+56(SB)/2, $0x001c
-DATA avx512FlagsOfHalf<>+58(SB)/2, $0x001d
-DATA avx512FlagsOfHalf<>+60(SB)/2, $0x001e
-DATA avx512FlagsOfHalf<>+62(SB)/2, $0x001f
-GLOBL avx512FlagsOfHalf<>(SB), RODATA|NOPTR, $64
-
-// func avx512Keyed(places *[512]uint32, texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
+// func avx512Keyed(texts *[8][64]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI2, CMOV, POPCNT
-TEXT ·avx512Keyed(SB), NOSPLIT, $0-72
-	MOVQ         places+0(FP), AX
-	MOVQ         texts+8(FP), CX
-	MOVQ         after+16(FP), DX
-	MOVQ         flags+32(FP), BX
-	MOVQ         count+40(FP), SI
-	MOVQ         keyed+48(FP), DI
-	MOVQ         keys+56(FP), R8
+TEXT ·avx512Keyed(SB), NOSPLIT, $0-64
+	MOVQ         texts+0(FP), AX
+	MOVQ         slots+8(FP), CX
+	MOVQ         flags+24(FP), DX
+	MOVQ         count+32(FP), BX
+	MOVQ         keyed+40(FP), SI
+	MOVQ         keys+48(FP), DI
 	VPBROADCASTD avx512KeyedNumbers<>+0(SB), Z0
 	VPBROADCASTD avx512KeyedNumbers<>+4(SB), Z1
 	VPBROADCASTD avx512KeyedNumbers<>+8(SB), Z2
@@ -2405,10 +3215,11 @@ TEXT ·avx512Keyed(SB), NOSPLIT, $0-72
 	VPBROADCASTD avx512KeyedNumbers<>+16(SB), Z4
 	VPBROADCASTD avx512KeyedNumbers<>+20(SB), Z5
 	VPBROADCASTD avx512KeyedNumbers<>+24(SB), Z6
-	MOVL         shift+24(FP), R9
-	VPBROADCASTD R9, Z7
-	MOVQ         DI, R9
-	MOVQ         $0x00000010, R10
+	VPBROADCASTD avx512KeyedNumbers<>+28(SB), Z7
+	MOVL         shift+16(FP), R8
+	VPBROADCASTD R8, Z8
+	MOVQ         SI, R8
+	MOVQ         $0x00000010, R9
 	PCALIGN      $0x40
 	BYTE         $0x90
 	BYTE         $0x90
@@ -2420,103 +3231,314 @@ TEXT ·avx512Keyed(SB), NOSPLIT, $0-72
 	BYTE         $0x90
 
 flags:
-	MOVQ          SI, R11
-	CMPQ          R11, R10
-	CMOVQGT       R10, R11
-	MOVQ          $-1, R12
-	BZHIQ         R11, R12, R12
-	KMOVW         R12, K1
-	VPMOVZXWD.Z   (BX), K1, Z8
-	VPANDD        Z0, Z8, Z9
-	KMOVW         K1, K2
-	VPXORD        Z10, Z10, Z10
-	VPGATHERDD    (AX)(Z9*4), K2, Z10
-	VPSRLD        $0x10, Z10, Z9
-	VPTERNLOGD    $0xe4, Z0, Z8, Z10
-	KMOVW         K1, K2
-	VPXORD        Z11, Z11, Z11
-	VPGATHERDD    (CX)(Z10*1), K2, Z11
+	MOVQ          BX, R10
+	CMPQ          R10, R9
+	CMOVQGT       R9, R10
+	MOVQ          $-1, R11
+	BZHIQ         R10, R11, R11
+	KMOVW         R11, K1
+	VPMOVZXWD.Z   (DX), K1, Z9
+	VPANDND       Z9, Z1, Z10
+	VPSLLD        $0x03, Z9, Z11
+	VPANDD        Z2, Z11, Z11
 	KMOVW         K1, K2
 	VPXORD        Z12, Z12, Z12
-	VPGATHERDD    64(CX)(Z10*1), K2, Z12
-	VPSHRDVD      Z9, Z12, Z11
-	VPSRLVD       Z9, Z12, Z12
-	VPANDD        Z4, Z12, Z12
-	VPANDD        Z1, Z11, Z11
-	VPMADDUBSW    Z2, Z11, Z11
-	VPMADDWD      Z3, Z11, Z11
-	VPMULLD       Z5, Z11, Z9
-	VPSRLVD       Z7, Z9, Z9
+	VPGATHERDD    (AX)(Z10*1), K2, Z12
 	KMOVW         K1, K2
 	VPXORD        Z13, Z13, Z13
-	VPGATHERDD    (DX)(Z9*8), K2, Z13
-	VPSRLVD       Z12, Z13, Z13
-	VPTESTMD      Z6, Z13, K1, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z11, K1, Z11
-	VMOVDQU32     Z8, (DI)
-	VMOVDQU32     Z11, (R8)
-	KMOVW         K1, R11
-	POPCNTL       R11, R11
-	LEAQ          (DI)(R11*4), DI
-	LEAQ          (R8)(R11*4), R8
-	ADDQ          $+32, BX
-	SUBQ          R10, SI
+	VPGATHERDD    64(AX)(Z10*1), K2, Z13
+	VPSHRDVD      Z11, Z13, Z12
+	VPSRLVD       Z11, Z13, Z13
+	VPANDD        Z5, Z13, Z13
+	VPANDD        Z0, Z12, Z12
+	VPMADDUBSW    Z3, Z12, Z12
+	VPMADDWD      Z4, Z12, Z12
+	VPMULLD       Z6, Z12, Z10
+	VPSRLVD       Z8, Z10, Z10
+	KMOVW         K1, K2
+	VPXORD        Z14, Z14, Z14
+	VPGATHERDD    (CX)(Z10*8), K2, Z14
+	VPSRLVD       Z13, Z14, Z14
+	VPTESTMD      Z7, Z14, K1, K1
+	VPCOMPRESSD.Z Z9, K1, Z9
+	VPCOMPRESSD.Z Z12, K1, Z12
+	VMOVDQU32     Z9, (SI)
+	VMOVDQU32     Z12, (DI)
+	KMOVW         K1, R10
+	POPCNTL       R10, R10
+	LEAQ          (SI)(R10*4), SI
+	LEAQ          (DI)(R10*4), DI
+	ADDQ          $+32, DX
+	SUBQ          R9, BX
 	JG            flags
-	SUBQ          R9, DI
-	SHRQ          $0x02, DI
-	MOVQ          DI, ret+64(FP)
+	SUBQ          R8, SI
+	SHRQ          $0x02, SI
+	MOVQ          SI, ret+56(FP)
 	VZEROUPPER
 	RET
 
-DATA avx512KeyedNumbers<>+0(SB)/4, $0x000001ff
-DATA avx512KeyedNumbers<>+4(SB)/4, $0x1f1f1f1f
-DATA avx512KeyedNumbers<>+8(SB)/4, $0x20012001
-DATA avx512KeyedNumbers<>+12(SB)/4, $0x04000001
-DATA avx512KeyedNumbers<>+16(SB)/4, $0x0000001f
-DATA avx512KeyedNumbers<>+20(SB)/4, $0x9e3779b1
-DATA avx512KeyedNumbers<>+24(SB)/4, $0x00000001
-GLOBL avx512KeyedNumbers<>(SB), RODATA|NOPTR, $28
+DATA avx512KeyedNumbers<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512KeyedNumbers<>+4(SB)/4, $0x00000003
+DATA avx512KeyedNumbers<>+8(SB)/4, $0x00000018
+DATA avx512KeyedNumbers<>+12(SB)/4, $0x20012001
+DATA avx512KeyedNumbers<>+16(SB)/4, $0x04000001
+DATA avx512KeyedNumbers<>+20(SB)/4, $0x0000001f
+DATA avx512KeyedNumbers<>+24(SB)/4, $0x9e3779b1
+DATA avx512KeyedNumbers<>+28(SB)/4, $0x00000001
+GLOBL avx512KeyedNumbers<>(SB), RODATA|NOPTR, $32
 
-// func avx512Buckets(textCodes *[2][64]byte, tables *[9][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Buckets(SB), NOSPLIT, $0-48
-	MOVQ      textCodes+0(FP), AX
-	MOVQ      tables+8(FP), CX
-	VMOVDQU32 (AX), Z0
-	MOVQ      digests+16(FP), DX
-	MOVQ      texts+24(FP), BX
-	MOVQ      found+32(FP), SI
-	MOVQ      count+40(FP), DI
-	VMOVDQU32 (CX), Z1
-	VMOVDQU32 64(CX), Z2
-	VMOVDQU32 128(CX), Z3
-	VMOVDQU32 192(CX), Z4
-	VMOVDQU32 256(CX), Z5
-	VMOVDQU32 320(CX), Z6
-	VMOVDQU32 384(CX), Z7
-	VMOVDQU32 448(CX), Z8
-	VMOVDQU32 512(CX), Z9
-	MOVQ      $0x7777777777777777, CX
-	KMOVQ     CX, K1
-	VMOVDQU32 avx512CodesHigh<>+0(SB), Z10
-	VMOVDQU32 avx512CodesLow<>+0(SB), Z11
-	PCALIGN   $0x40
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
+// func avx512Near(texts *[8][64]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI2, CMOV, POPCNT
+TEXT ·avx512Near(SB), NOSPLIT, $0-64
+	MOVQ         texts+0(FP), AX
+	MOVQ         slots+8(FP), CX
+	MOVQ         nodes+24(FP), DX
+	MOVQ         count+32(FP), BX
+	MOVQ         keyed+40(FP), SI
+	MOVQ         keys+48(FP), DI
+	VPBROADCASTD avx512NearNumbers<>+0(SB), Z0
+	VPBROADCASTD avx512NearNumbers<>+4(SB), Z1
+	VPBROADCASTD avx512NearNumbers<>+8(SB), Z2
+	VPBROADCASTD avx512NearNumbers<>+12(SB), Z3
+	VPBROADCASTD avx512NearNumbers<>+16(SB), Z4
+	VPBROADCASTD avx512NearNumbers<>+20(SB), Z5
+	VPBROADCASTD avx512NearNumbers<>+24(SB), Z6
+	VPBROADCASTD avx512NearNumbers<>+28(SB), Z7
+	VPBROADCASTD avx512NearNumbers<>+32(SB), Z8
+	MOVL         shift+16(FP), R8
+	VPBROADCASTD R8, Z9
+	MOVQ         SI, R8
+	MOVQ         SI, R10
+	MOVQ         DI, R9
+	MOVQ         $0x00000010, R11
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+
+flags:
+	MOVQ          BX, R12
+	CMPQ          R12, R11
+	CMOVQGT       R11, R12
+	MOVQ          $-1, R13
+	BZHIQ         R12, R13, R13
+	KMOVW         R13, K1
+	VMOVDQU32     (SI), Z10
+	VMOVDQU32     (DI), Z11
+	VPMULLD       Z8, Z11, Z12
+	VPSRLVD       Z9, Z12, Z12
+	KMOVW         K1, K2
+	VPXORD        Z13, Z13, Z13
+	VPGATHERDD    4(CX)(Z12*8), K2, Z13
+	VPADDD        Z13, Z13, Z12
+	VPADDD        Z13, Z12, Z12
+	KMOVW         K1, K2
+	VPXORD        Z14, Z14, Z14
+	VPGATHERDD    20(DX)(Z12*8), K2, Z14
+	VPSRLD        $0x04, Z10, Z21
+	VPANDD        Z5, Z21, Z21
+	VPANDD        Z10, Z0, Z22
+	VPADDD        Z22, Z21, Z21
+	VPANDD        Z14, Z1, Z22
+	VPSUBD        Z22, Z21, Z21
+	VPSRLD        $0x08, Z14, Z22
+	VPANDD        Z22, Z1, Z22
+	VPCMPUD       $0x02, Z22, Z21, K1, K2
+	VPSRLD        $0x02, Z21, Z22
+	VPSLLD        $0x06, Z22, Z22
+	VPANDD        Z10, Z3, Z23
+	VPADDD        Z23, Z22, Z22
+	VPANDD        Z10, Z4, Z23
+	VPADDD        Z23, Z22, Z22
+	VPANDD        Z21, Z0, Z21
+	VPSLLD        $0x03, Z21, Z21
+	KMOVW         K2, K3
+	VPXORD        Z15, Z15, Z15
+	VPGATHERDD    (AX)(Z22*1), K3, Z15
+	KMOVW         K2, K3
+	VPXORD        Z16, Z16, Z16
+	VPGATHERDD    64(AX)(Z22*1), K3, Z16
+	KMOVW         K2, K3
+	VPXORD        Z17, Z17, Z17
+	VPGATHERDD    128(AX)(Z22*1), K3, Z17
+	VPSHRDVD      Z21, Z16, Z15
+	VPSHRDVD      Z21, Z17, Z16
+	KMOVW         K1, K3
+	VPXORD        Z18, Z18, Z18
+	VPGATHERDD    (DX)(Z12*8), K3, Z18
+	VPXORD        Z18, Z15, Z15
+	KMOVW         K1, K3
+	VPXORD        Z19, Z19, Z19
+	VPGATHERDD    4(DX)(Z12*8), K3, Z19
+	VPXORD        Z19, Z16, Z16
+	VPSRLD        $0x10, Z14, Z21
+	VPANDD        Z21, Z1, Z21
+	VPBROADCASTD  avx512NearNumbers<>+36(SB), Z22
+	VPSUBD        Z22, Z21, Z21
+	VPSLLD        $0x03, Z21, Z21
+	VPSLLVD       Z21, Z2, Z21
+	VPANDND       Z16, Z21, Z16
+	VPMINUB       Z6, Z15, Z15
+	VPMINUB       Z6, Z16, Z16
+	VPADDB        Z16, Z15, Z15
+	VPMADDUBSW    Z6, Z15, Z15
+	VPMADDWD      Z7, Z15, Z15
+	VPSRLD        $0x18, Z14, Z21
+	VPCMPUD       $0x02, Z21, Z15, K2, K2
+	KMOVW         K1, K3
+	VPXORD        Z20, Z20, Z20
+	VPGATHERDD    12(DX)(Z12*8), K3, Z20
+	VPCMPD        $0x06, Z2, Z20, K1, K1
+	KORW          K2, K1, K2
+	VPCOMPRESSD.Z Z10, K2, Z10
+	VPCOMPRESSD.Z Z11, K2, Z11
+	VMOVDQU32     Z10, (R8)
+	VMOVDQU32     Z11, (R9)
+	KMOVW         K2, R12
+	POPCNTL       R12, R12
+	LEAQ          (R8)(R12*4), R8
+	LEAQ          (R9)(R12*4), R9
+	ADDQ          $+64, SI
+	ADDQ          $+64, DI
+	SUBQ          R11, BX
+	JG            flags
+	SUBQ          R10, R8
+	SHRQ          $0x02, R8
+	MOVQ          R8, ret+56(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512NearNumbers<>+0(SB)/4, $0x00000003
+DATA avx512NearNumbers<>+4(SB)/4, $0x000000ff
+DATA avx512NearNumbers<>+8(SB)/4, $0xffffffff
+DATA avx512NearNumbers<>+12(SB)/4, $0x0000003c
+DATA avx512NearNumbers<>+16(SB)/4, $0xfffffe00
+DATA avx512NearNumbers<>+20(SB)/4, $0x0000001c
+DATA avx512NearNumbers<>+24(SB)/4, $0x01010101
+DATA avx512NearNumbers<>+28(SB)/4, $0x00010001
+DATA avx512NearNumbers<>+32(SB)/4, $0x9e3779b1
+DATA avx512NearNumbers<>+36(SB)/4, $0x00000004
+GLOBL avx512NearNumbers<>(SB), RODATA|NOPTR, $40
+
+// func avx512Bitmap(bitmap *uint32, words *[2][6160]uint32, count int, flags *uint16) int
+// Requires: AVX, AVX512F, AVX512VL, BMI2, CMOV, POPCNT
+TEXT ·avx512Bitmap(SB), NOSPLIT, $0-40
+	MOVQ         bitmap+0(FP), AX
+	MOVQ         words+8(FP), CX
+	MOVQ         count+16(FP), DX
+	MOVQ         flags+24(FP), BX
+	VPBROADCASTD avx512BitmapNumbers<>+0(SB), Z0
+	VPBROADCASTD avx512BitmapNumbers<>+4(SB), Z1
+	MOVQ         BX, SI
+	MOVQ         $0x00000010, DI
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+
+words:
+	MOVQ          DX, R8
+	CMPQ          R8, DI
+	CMOVQGT       DI, R8
+	MOVQ          $-1, R9
+	BZHIQ         R8, R9, R9
+	KMOVW         R9, K1
+	VMOVDQU32     (CX), Z2
+	VMOVDQU32     24640(CX), Z3
+	VPSRLD        $0x05, Z2, Z4
+	VPANDD        Z1, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPGATHERDD    (AX)(Z4*4), K1, Z5
+	VPROLVD       Z2, Z0, Z4
+	VPSRLD        $0x14, Z2, Z2
+	VPROLVD       Z2, Z0, Z2
+	VPORD         Z2, Z4, Z6
+	VPTESTMD      Z5, Z6, K1
+	VPANDD        Z4, Z5, Z6
+	VPMINUD       Z0, Z6, Z6
+	VPADDD        Z0, Z3, Z3
+	VPSUBD        Z6, Z3, Z3
+	VPTESTMD      Z5, Z4, K2
+	VPTESTMD      Z5, Z2, K2, K2
+	VPCOMPRESSD.Z Z3, K1, Z2
+	VPMOVDW       Z2, Y2
+	VMOVDQU64     Y2, (BX)
+	KMOVW         K1, R8
+	POPCNTL       R8, R8
+	LEAQ          (BX)(R8*2), BX
+	KORTESTW      K2, K2
+	JZ            next
+	VPADDD        Z0, Z3, Z3
+	VPCOMPRESSD.Z Z3, K2, Z2
+	VPMOVDW       Z2, Y2
+	VMOVDQU64     Y2, (BX)
+	KMOVW         K2, R8
+	POPCNTL       R8, R8
+	LEAQ          (BX)(R8*2), BX
+
+next:
+	ADDQ $+64, CX
+	SUBQ DI, DX
+	JG   words
+	SUBQ SI, BX
+	SHRQ $0x01, BX
+	MOVQ BX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512BitmapNumbers<>+0(SB)/4, $0x00000001
+DATA avx512BitmapNumbers<>+4(SB)/4, $0x00007fff
+GLOBL avx512BitmapNumbers<>(SB), RODATA|NOPTR, $8
+
+// func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, POPCNT
+TEXT ·avx512Words12(SB), NOSPLIT, $0-48
+	MOVQ         codes+0(FP), AX
+	MOVQ         digests+8(FP), CX
+	MOVQ         texts+16(FP), DX
+	MOVQ         words+24(FP), BX
+	MOVQ         count+32(FP), SI
+	VPBROADCASTD avx512Words12Numbers<>+0(SB), Z0
+	VPBROADCASTD avx512Words12Numbers<>+4(SB), Z1
+	VPBROADCASTD avx512Words12Numbers<>+8(SB), Z2
+	VPBROADCASTD avx512Words12Numbers<>+12(SB), Z3
+	VMOVDQU32    (AX), Z4
+	VPBROADCASTD avx512Words12Numbers<>+16(SB), Z5
+	VPBROADCASTD avx512Words12Numbers<>+20(SB), Z6
+	VPBROADCASTD avx512Words12Numbers<>+24(SB), Z7
+	VPBROADCASTD avx512Words12Numbers<>+28(SB), Z8
+	VMOVDQU32    avx512Words12Flags<>+0(SB), Z9
+	MOVQ         BX, DI
+	MOVQ         $0x7777777777777777, R8
+	KMOVQ        R8, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z10
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z11
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
-	VMOVDQU32      (DX), Z12
-	VMOVDQU32      64(DX), Z13
-	VMOVDQU32      128(DX), Z14
-	VMOVDQU32      192(DX), Z15
-	VMOVDQU32      256(DX), Z16
+	VMOVDQU32      (CX), Z12
+	VMOVDQU32      64(CX), Z13
+	VMOVDQU32      128(CX), Z14
+	VMOVDQU32      192(CX), Z15
+	VMOVDQU32      256(CX), Z16
 	VPSLLD         $0x10, Z16, Z17
 	VPMULTISHIFTQB Z12, Z10, Z18
 	VPSHLDD        $0x18, Z13, Z12, Z12
@@ -2528,851 +3550,420 @@ vectors:
 	VPSHLDD        $0x18, Z16, Z15, Z15
 	VPMULTISHIFTQB Z15, Z10, Z15
 	VPMULTISHIFTQB Z17, Z10, Z16
-	VPERMB         Z0, Z18, Z17
+	VPERMB         Z4, Z18, Z17
+	VMOVDQU32      Z17, (DX)
+	VPERMB         Z4, Z12, Z12
+	VMOVDQU32      Z12, 64(DX)
+	VPERMB         Z4, Z13, Z13
+	VMOVDQU32      Z13, 128(DX)
+	VPERMB         Z4, Z14, Z14
+	VMOVDQU32      Z14, 192(DX)
+	VPERMB         Z4, Z19, Z18
+	VMOVDQU32      Z18, 256(DX)
+	VPERMB         Z4, Z15, Z15
+	VMOVDQU32      Z15, 320(DX)
+	VMOVDQU32      64(AX), Z19
+	VPERMB         Z4, Z16, K1, Z19
+	VMOVDQU32      Z19, 384(DX)
+	VPANDD         Z0, Z17, Z16
+	VPMADDUBSW     Z2, Z16, Z16
+	VPMADDWD       Z3, Z16, Z16
+	VPSLLD         $0x14, Z12, Z20
+	VPTERNLOGD     $0xf8, Z1, Z20, Z16
+	VPTESTNMD      Z5, Z17, K2
+	VPCOMPRESSD.Z  Z16, K2, Z16
+	VPCOMPRESSD.Z  Z9, K2, Z20
+	VMOVDQU32      Z16, (BX)
+	VMOVDQU32      Z20, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
+	VPSHRDD        $0x10, Z12, Z17, Z16
+	VPANDD         Z0, Z16, Z17
+	VPMADDUBSW     Z2, Z17, Z17
+	VPMADDWD       Z3, Z17, Z17
+	VPSLLD         $0x04, Z12, Z20
+	VPTERNLOGD     $0xf8, Z1, Z20, Z17
+	VPTESTNMD      Z5, Z16, K2
+	VPCOMPRESSD.Z  Z17, K2, Z17
+	VPCOMPRESSD.Z  Z9, K2, Z16
 	VMOVDQU32      Z17, (BX)
-	VPERMB         Z0, Z12, Z17
-	VMOVDQU32      Z17, 64(BX)
-	VPERMB         Z0, Z13, Z17
-	VMOVDQU32      Z17, 128(BX)
-	VPERMB         Z0, Z14, Z17
-	VMOVDQU32      Z17, 192(BX)
-	VPERMB         Z0, Z19, Z17
-	VMOVDQU32      Z17, 256(BX)
-	VPERMB         Z0, Z15, Z17
-	VMOVDQU32      Z17, 320(BX)
-	VMOVDQU32      64(AX), Z17
-	VPERMB         Z0, Z16, K1, Z17
-	VMOVDQU32      Z17, 384(BX)
-	VPERMB         Z3, Z18, Z17
-	VPERMB         Z3, Z12, Z20
-	VPERMB         Z3, Z13, Z21
-	VPERMB         Z3, Z14, Z22
-	VPERMB         Z3, Z19, Z23
-	VPERMB         Z3, Z15, Z24
-	VPERMB         Z3, Z16, Z25
-	VPSHRDD        $0x08, Z20, Z17, Z17
-	VPERMB         Z2, Z18, Z26
-	VPXORD         Z26, Z17, Z17
-	VMOVDQA32      Z17, Z26
-	VPERMI2B       Z5, Z4, Z26
-	VMOVDQA32      Z17, Z27
-	VPERMI2B       Z7, Z6, Z27
-	VMOVDQA32      Z17, Z17
-	VPERMI2B       Z9, Z8, Z17
-	VPSHRDD        $0x08, Z21, Z20, Z20
-	VPERMB         Z2, Z12, Z28
-	VPXORD         Z28, Z20, Z20
-	VMOVDQA32      Z20, Z28
-	VPERMI2B       Z5, Z4, Z28
-	VMOVDQA32      Z20, Z29
-	VPERMI2B       Z7, Z6, Z29
-	VMOVDQA32      Z20, Z20
-	VPERMI2B       Z9, Z8, Z20
-	VPERMB         Z1, Z18, Z18
-	VPSHRDD        $0x08, Z29, Z27, Z27
-	VPTERNLOGD     $0x80, Z27, Z26, Z18
-	VPSHRDD        $0x10, Z20, Z17, Z17
-	VPANDD         Z17, Z18, Z18
-	VPTESTMB       Z18, Z18, K2
-	KMOVQ          K2, (SI)
-	VPSHRDD        $0x08, Z22, Z21, Z17
-	VPERMB         Z2, Z13, Z18
-	VPXORD         Z18, Z17, Z17
-	VMOVDQA32      Z17, Z18
-	VPERMI2B       Z5, Z4, Z18
-	VMOVDQA32      Z17, Z21
-	VPERMI2B       Z7, Z6, Z21
-	VMOVDQA32      Z17, Z17
-	VPERMI2B       Z9, Z8, Z17
-	VPERMB         Z1, Z12, Z12
-	VPSHRDD        $0x08, Z21, Z29, Z26
-	VPTERNLOGD     $0x80, Z26, Z28, Z12
-	VPSHRDD        $0x10, Z17, Z20, Z20
-	VPANDD         Z20, Z12, Z12
-	VPTESTMB       Z12, Z12, K2
-	KMOVQ          K2, 8(SI)
-	VPSHRDD        $0x08, Z23, Z22, Z12
-	VPERMB         Z2, Z14, Z20
-	VPXORD         Z20, Z12, Z12
-	VMOVDQA32      Z12, Z20
-	VPERMI2B       Z5, Z4, Z20
-	VMOVDQA32      Z12, Z22
-	VPERMI2B       Z7, Z6, Z22
-	VMOVDQA32      Z12, Z12
-	VPERMI2B       Z9, Z8, Z12
-	VPERMB         Z1, Z13, Z13
-	VPSHRDD        $0x08, Z22, Z21, Z21
-	VPTERNLOGD     $0x80, Z21, Z18, Z13
-	VPSHRDD        $0x10, Z12, Z17, Z17
-	VPANDD         Z17, Z13, Z13
-	VPTESTMB       Z13, Z13, K2
-	KMOVQ          K2, 16(SI)
-	VPSHRDD        $0x08, Z24, Z23, Z13
-	VPERMB         Z2, Z19, Z17
-	VPXORD         Z17, Z13, Z13
-	VMOVDQA32      Z13, Z17
-	VPERMI2B       Z5, Z4, Z17
-	VMOVDQA32      Z13, Z18
-	VPERMI2B       Z7, Z6, Z18
-	VMOVDQA32      Z13, Z13
-	VPERMI2B       Z9, Z8, Z13
-	VPERMB         Z1, Z14, Z14
-	VPSHRDD        $0x08, Z18, Z22, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z14
+	VMOVDQU32      Z16, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPANDD         Z0, Z12, Z16
+	VPMADDUBSW     Z2, Z16, Z16
+	VPMADDWD       Z3, Z16, Z16
+	VPSLLD         $0x14, Z13, Z17
+	VPTERNLOGD     $0xf8, Z1, Z17, Z16
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z16, K2, Z16
+	VPCOMPRESSD.Z  Z9, K2, Z17
+	VMOVDQU32      Z16, (BX)
+	VMOVDQU32      Z17, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
 	VPSHRDD        $0x10, Z13, Z12, Z12
-	VPANDD         Z12, Z14, Z14
-	VPTESTMB       Z14, Z14, K2
-	KMOVQ          K2, 24(SI)
-	VPSHRDD        $0x08, Z25, Z24, Z12
-	VPERMB         Z2, Z15, Z14
-	VPXORD         Z14, Z12, Z12
-	VMOVDQA32      Z12, Z14
-	VPERMI2B       Z5, Z4, Z14
-	VMOVDQA32      Z12, Z20
-	VPERMI2B       Z7, Z6, Z20
-	VMOVDQA32      Z12, Z12
-	VPERMI2B       Z9, Z8, Z12
-	VPERMB         Z1, Z19, Z19
-	VPSHRDD        $0x08, Z20, Z18, Z18
-	VPTERNLOGD     $0x80, Z18, Z17, Z19
-	VPSHRDD        $0x10, Z12, Z13, Z13
-	VPANDD         Z13, Z19, Z19
-	VPTESTMB       Z19, Z19, K2
-	KMOVQ          K2, 32(SI)
-	VPSRLD         $0x08, Z25, Z13
-	VPERMB         Z2, Z16, Z16
-	VPXORD         Z16, Z13, Z13
-	VMOVDQA32      Z13, Z16
-	VPERMI2B       Z7, Z6, Z16
-	VMOVDQA32      Z13, Z13
-	VPERMI2B       Z9, Z8, Z13
-	VPERMB         Z1, Z15, Z15
-	VPSHRDD        $0x08, Z16, Z20, Z16
-	VPTERNLOGD     $0x80, Z16, Z14, Z15
-	VPSHRDD        $0x10, Z13, Z12, Z12
-	VPANDD         Z12, Z15, Z15
-	VPTESTMB       Z15, Z15, K2
-	KMOVQ          K2, 40(SI)
-	ADDQ           $+512, BX
-	ADDQ           $+64, SI
-	ADDQ           $+320, DX
-	DECQ           DI
+	VPANDD         Z0, Z12, Z16
+	VPMADDUBSW     Z2, Z16, Z16
+	VPMADDWD       Z3, Z16, Z16
+	VPSLLD         $0x04, Z13, Z17
+	VPTERNLOGD     $0xf8, Z1, Z17, Z16
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z16, K2, Z16
+	VPCOMPRESSD.Z  Z9, K2, Z12
+	VMOVDQU32      Z16, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPANDD         Z0, Z13, Z12
+	VPMADDUBSW     Z2, Z12, Z12
+	VPMADDWD       Z3, Z12, Z12
+	VPSLLD         $0x14, Z14, Z16
+	VPTERNLOGD     $0xf8, Z1, Z16, Z12
+	VPTESTNMD      Z5, Z13, K2
+	VPCOMPRESSD.Z  Z12, K2, Z12
+	VPCOMPRESSD.Z  Z9, K2, Z16
+	VMOVDQU32      Z12, (BX)
+	VMOVDQU32      Z16, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
+	VPSHRDD        $0x10, Z14, Z13, Z12
+	VPANDD         Z0, Z12, Z13
+	VPMADDUBSW     Z2, Z13, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VPSLLD         $0x04, Z14, Z16
+	VPTERNLOGD     $0xf8, Z1, Z16, Z13
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z13, K2, Z13
+	VPCOMPRESSD.Z  Z9, K2, Z12
+	VMOVDQU32      Z13, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPANDD         Z0, Z14, Z12
+	VPMADDUBSW     Z2, Z12, Z12
+	VPMADDWD       Z3, Z12, Z12
+	VPSLLD         $0x14, Z18, Z13
+	VPTERNLOGD     $0xf8, Z1, Z13, Z12
+	VPTESTNMD      Z5, Z14, K2
+	VPCOMPRESSD.Z  Z12, K2, Z12
+	VPCOMPRESSD.Z  Z9, K2, Z13
+	VMOVDQU32      Z12, (BX)
+	VMOVDQU32      Z13, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
+	VPSHRDD        $0x10, Z18, Z14, Z12
+	VPANDD         Z0, Z12, Z13
+	VPMADDUBSW     Z2, Z13, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VPSLLD         $0x04, Z18, Z14
+	VPTERNLOGD     $0xf8, Z1, Z14, Z13
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z13, K2, Z13
+	VPCOMPRESSD.Z  Z9, K2, Z12
+	VMOVDQU32      Z13, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPANDD         Z0, Z18, Z12
+	VPMADDUBSW     Z2, Z12, Z12
+	VPMADDWD       Z3, Z12, Z12
+	VPSLLD         $0x14, Z15, Z13
+	VPTERNLOGD     $0xf8, Z1, Z13, Z12
+	VPTESTNMD      Z5, Z18, K2
+	VPCOMPRESSD.Z  Z12, K2, Z12
+	VPCOMPRESSD.Z  Z9, K2, Z13
+	VMOVDQU32      Z12, (BX)
+	VMOVDQU32      Z13, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
+	VPSHRDD        $0x10, Z15, Z18, Z12
+	VPANDD         Z0, Z12, Z13
+	VPMADDUBSW     Z2, Z13, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VPSLLD         $0x04, Z15, Z14
+	VPTERNLOGD     $0xf8, Z1, Z14, Z13
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z13, K2, Z13
+	VPCOMPRESSD.Z  Z9, K2, Z12
+	VMOVDQU32      Z13, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPANDD         Z0, Z15, Z12
+	VPMADDUBSW     Z2, Z12, Z12
+	VPMADDWD       Z3, Z12, Z12
+	VPSLLD         $0x14, Z19, Z13
+	VPTERNLOGD     $0xf8, Z1, Z13, Z12
+	VPTESTNMD      Z5, Z15, K2
+	VPCOMPRESSD.Z  Z12, K2, Z12
+	VPCOMPRESSD.Z  Z9, K2, Z13
+	VMOVDQU32      Z12, (BX)
+	VMOVDQU32      Z13, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z9, Z9
+	VPSHRDD        $0x10, Z19, Z15, Z12
+	VPANDD         Z0, Z12, Z13
+	VPMADDUBSW     Z2, Z13, Z13
+	VPMADDWD       Z3, Z13, Z13
+	VPSLLD         $0x04, Z19, Z14
+	VPTERNLOGD     $0xf8, Z1, Z14, Z13
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z13, K2, Z13
+	VPCOMPRESSD.Z  Z9, K2, Z12
+	VMOVDQU32      Z13, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z7, Z9, Z9
+	VPADDD         Z8, Z9, Z9
+	ADDQ           $+512, DX
+	ADDQ           $+320, CX
+	DECQ           SI
 	JNZ            vectors
+	SUBQ           DI, BX
+	SHRQ           $0x02, BX
+	MOVQ           BX, ret+40(FP)
 	VZEROUPPER
 	RET
 
-// func avx512Bloom6(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[12][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bloom6(SB), NOSPLIT, $0-64
-	MOVQ      textCodes+0(FP), AX
-	MOVQ      pairs+8(FP), CX
-	MOVQ      tables+16(FP), DX
-	MOVQ      scratch+24(FP), BX
-	MOVQ      digests+32(FP), SI
-	MOVQ      texts+40(FP), DI
-	MOVQ      found+48(FP), R8
-	MOVQ      count+56(FP), R9
-	MOVQ      $0x7777777777777777, R10
-	KMOVQ     R10, K1
-	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
-	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
-	PCALIGN   $0x40
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
+DATA avx512Words12Numbers<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512Words12Numbers<>+4(SB)/4, $0x01f00000
+DATA avx512Words12Numbers<>+8(SB)/4, $0x20012001
+DATA avx512Words12Numbers<>+12(SB)/4, $0x04000001
+DATA avx512Words12Numbers<>+16(SB)/4, $0x80808000
+DATA avx512Words12Numbers<>+20(SB)/4, $0x00000002
+DATA avx512Words12Numbers<>+24(SB)/4, $0x0000003e
+DATA avx512Words12Numbers<>+28(SB)/4, $0x00000080
+GLOBL avx512Words12Numbers<>(SB), RODATA|NOPTR, $32
+
+DATA avx512Words12Flags<>+0(SB)/4, $0x00000000
+DATA avx512Words12Flags<>+4(SB)/4, $0x00000004
+DATA avx512Words12Flags<>+8(SB)/4, $0x00000008
+DATA avx512Words12Flags<>+12(SB)/4, $0x0000000c
+DATA avx512Words12Flags<>+16(SB)/4, $0x00000010
+DATA avx512Words12Flags<>+20(SB)/4, $0x00000014
+DATA avx512Words12Flags<>+24(SB)/4, $0x00000018
+DATA avx512Words12Flags<>+28(SB)/4, $0x0000001c
+DATA avx512Words12Flags<>+32(SB)/4, $0x00000020
+DATA avx512Words12Flags<>+36(SB)/4, $0x00000024
+DATA avx512Words12Flags<>+40(SB)/4, $0x00000028
+DATA avx512Words12Flags<>+44(SB)/4, $0x0000002c
+DATA avx512Words12Flags<>+48(SB)/4, $0x00000030
+DATA avx512Words12Flags<>+52(SB)/4, $0x00000034
+DATA avx512Words12Flags<>+56(SB)/4, $0x00000038
+DATA avx512Words12Flags<>+60(SB)/4, $0x0000003c
+GLOBL avx512Words12Flags<>(SB), RODATA|NOPTR, $64
+
+// func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, POPCNT
+TEXT ·avx512Words6(SB), NOSPLIT, $0-48
+	MOVQ         codes+0(FP), AX
+	MOVQ         digests+8(FP), CX
+	MOVQ         texts+16(FP), DX
+	MOVQ         words+24(FP), BX
+	MOVQ         count+32(FP), SI
+	VPBROADCASTD avx512Words6Numbers<>+0(SB), Z0
+	VPBROADCASTD avx512Words6Numbers<>+4(SB), Z1
+	VPBROADCASTD avx512Words6Numbers<>+8(SB), Z2
+	VPBROADCASTD avx512Words6Numbers<>+12(SB), Z3
+	VMOVDQU32    (AX), Z4
+	VPBROADCASTD avx512Words6Numbers<>+16(SB), Z5
+	VPBROADCASTD avx512Words6Numbers<>+20(SB), Z6
+	VPBROADCASTD avx512Words6Numbers<>+24(SB), Z6
+	VPBROADCASTD avx512Words6Numbers<>+28(SB), Z6
+	VPBROADCASTD avx512Words6Numbers<>+32(SB), Z7
+	VMOVDQU32    avx512Words6Flags<>+0(SB), Z8
+	MOVQ         BX, DI
+	MOVQ         $0x7777777777777777, R8
+	KMOVQ        R8, K1
+	VMOVDQU32    avx512CodesHigh<>+0(SB), Z9
+	VMOVDQU32    avx512CodesLow<>+0(SB), Z10
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 vectors:
-	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
-	VMOVDQU32      avx512CodesLow<>+0(SB), Z1
-	VMOVDQU32      (SI), Z2
-	VMOVDQU32      64(SI), Z3
-	VMOVDQU32      128(SI), Z4
-	VMOVDQU32      192(SI), Z5
-	VMOVDQU32      256(SI), Z6
-	VPSLLD         $0x10, Z6, Z7
-	VPMULTISHIFTQB Z2, Z0, Z8
-	VPSHLDD        $0x18, Z3, Z2, Z2
-	VPMULTISHIFTQB Z2, Z0, Z2
-	VPSHLDD        $0x10, Z4, Z3, Z3
-	VPMULTISHIFTQB Z3, Z0, Z3
-	VPMULTISHIFTQB Z4, Z1, Z1
-	VPMULTISHIFTQB Z5, Z0, Z4
-	VPSHLDD        $0x18, Z6, Z5, Z5
-	VPMULTISHIFTQB Z5, Z0, Z5
-	VPMULTISHIFTQB Z7, Z0, Z0
-	VMOVDQU32      (AX), Z6
-	VPERMB         Z6, Z8, Z7
-	VMOVDQU32      Z7, (DI)
-	VPERMB         Z6, Z2, Z7
-	VMOVDQU32      Z7, 64(DI)
-	VPERMB         Z6, Z3, Z7
-	VMOVDQU32      Z7, 128(DI)
-	VPERMB         Z6, Z1, Z7
-	VMOVDQU32      Z7, 192(DI)
-	VPERMB         Z6, Z4, Z7
-	VMOVDQU32      Z7, 256(DI)
-	VPERMB         Z6, Z5, Z7
-	VMOVDQU32      Z7, 320(DI)
-	VMOVDQU32      64(AX), Z7
-	VPERMB         Z6, Z0, K1, Z7
-	VMOVDQU32      Z7, 384(DI)
-	VMOVDQU32      64(CX), Z6
-	VMOVDQU32      128(CX), Z7
-	VPERMB         Z7, Z8, Z9
-	VPERMB         Z7, Z2, Z10
-	VPERMB         Z7, Z3, Z11
-	VPERMB         Z7, Z1, Z12
-	VPERMB         Z7, Z4, Z13
-	VPERMB         Z7, Z5, Z14
-	VPERMB         Z7, Z0, Z7
-	VPSHRDD        $0x08, Z10, Z9, Z9
-	VPERMB         Z6, Z8, Z15
-	VPXORD         Z15, Z9, Z9
-	VPSHRDD        $0x08, Z11, Z10, Z10
-	VPERMB         Z6, Z2, Z15
-	VPXORD         Z15, Z10, Z10
-	VPSHRDD        $0x08, Z12, Z11, Z11
-	VPERMB         Z6, Z3, Z15
-	VPXORD         Z15, Z11, Z11
-	VPSHRDD        $0x08, Z13, Z12, Z12
-	VPERMB         Z6, Z1, Z15
-	VPXORD         Z15, Z12, Z12
-	VPSHRDD        $0x08, Z14, Z13, Z13
-	VPERMB         Z6, Z4, Z15
-	VPXORD         Z15, Z13, Z13
-	VPSHRDD        $0x08, Z7, Z14, Z14
-	VPERMB         Z6, Z5, Z15
-	VPXORD         Z15, Z14, Z14
-	VPSRLD         $0x08, Z7, Z7
-	VPERMB         Z6, Z0, Z6
-	VPXORD         Z6, Z7, Z7
-	VPSHRDD        $0x10, Z10, Z9, Z6
-	VPSHRDD        $0x10, Z11, Z10, Z15
-	VPSHRDD        $0x10, Z12, Z11, Z16
-	VPSHRDD        $0x10, Z13, Z12, Z17
-	VPSHRDD        $0x10, Z14, Z13, Z18
-	VPSHRDD        $0x10, Z7, Z14, Z7
-	VMOVDQU32      192(CX), Z19
-	VMOVDQU32      256(CX), Z20
-	VPERMB         Z20, Z8, Z21
-	VPERMB         Z20, Z2, Z22
-	VPERMB         Z20, Z3, Z23
-	VPERMB         Z20, Z1, Z24
-	VPERMB         Z20, Z4, Z25
-	VPERMB         Z20, Z5, Z26
-	VPERMB         Z20, Z0, Z20
-	VPSHRDD        $0x08, Z22, Z21, Z21
-	VPERMB         Z19, Z8, Z27
-	VPXORD         Z27, Z21, Z21
-	VPSHRDD        $0x08, Z23, Z22, Z22
-	VPERMB         Z19, Z2, Z27
-	VPXORD         Z27, Z22, Z22
-	VPSHRDD        $0x08, Z24, Z23, Z23
-	VPERMB         Z19, Z3, Z27
-	VPXORD         Z27, Z23, Z23
-	VPSHRDD        $0x08, Z25, Z24, Z24
-	VPERMB         Z19, Z1, Z27
-	VPXORD         Z27, Z24, Z24
-	VPSHRDD        $0x08, Z26, Z25, Z25
-	VPERMB         Z19, Z4, Z27
-	VPXORD         Z27, Z25, Z25
-	VPSHRDD        $0x08, Z20, Z26, Z26
-	VPERMB         Z19, Z5, Z27
-	VPXORD         Z27, Z26, Z26
-	VPSRLD         $0x08, Z20, Z20
-	VPERMB         Z19, Z0, Z0
-	VPXORD         Z0, Z20, Z20
-	VPSHRDD        $0x10, Z22, Z21, Z0
-	VMOVDQU32      Z0, (BX)
-	VPADDB         Z0, Z9, Z9
-	VMOVDQU32      Z21, 384(BX)
-	VPADDB         Z21, Z6, Z6
-	VPSHRDD        $0x10, Z23, Z22, Z0
-	VMOVDQU32      Z0, 64(BX)
-	VPADDB         Z0, Z10, Z10
-	VMOVDQU32      Z22, 448(BX)
-	VPADDB         Z22, Z15, Z15
-	VPSHRDD        $0x10, Z24, Z23, Z0
-	VMOVDQU32      Z0, 128(BX)
-	VPADDB         Z0, Z11, Z11
-	VMOVDQU32      Z23, 512(BX)
-	VPADDB         Z23, Z16, Z16
-	VPSHRDD        $0x10, Z25, Z24, Z0
-	VMOVDQU32      Z0, 192(BX)
-	VPADDB         Z0, Z12, Z12
-	VMOVDQU32      Z24, 576(BX)
-	VPADDB         Z24, Z17, Z17
-	VPSHRDD        $0x10, Z26, Z25, Z0
-	VMOVDQU32      Z0, 256(BX)
-	VPADDB         Z0, Z13, Z13
-	VMOVDQU32      Z25, 640(BX)
-	VPADDB         Z25, Z18, Z18
-	VPSHRDD        $0x10, Z20, Z26, Z0
-	VMOVDQU32      Z0, 320(BX)
-	VPADDB         Z0, Z14, Z14
-	VMOVDQU32      Z26, 704(BX)
-	VPADDB         Z26, Z7, Z7
-	VMOVDQU32      (CX), Z0
-	VPERMB         Z0, Z8, Z8
-	VPERMB         Z0, Z2, Z2
-	VPERMB         Z0, Z3, Z3
-	VPERMB         Z0, Z1, Z1
-	VPERMB         Z0, Z4, Z4
-	VPERMB         Z0, Z5, Z0
-	VMOVDQU32      (DX), Z5
-	VMOVDQU32      64(DX), Z19
-	VMOVDQU32      128(DX), Z20
-	VMOVDQU32      192(DX), Z21
-	VPADDB         (BX), Z9, Z22
-	VPADDB         384(BX), Z6, Z23
-	VPERMI2B       Z19, Z5, Z9
-	VPERMI2B       Z21, Z20, Z6
-	VPTERNLOGD     $0x80, Z6, Z9, Z8
-	VPADDB         64(BX), Z10, Z6
-	VPADDB         448(BX), Z15, Z9
-	VPERMI2B       Z19, Z5, Z10
-	VPERMI2B       Z21, Z20, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z2
-	VPADDB         128(BX), Z11, Z10
-	VPADDB         512(BX), Z16, Z15
-	VPERMI2B       Z19, Z5, Z11
-	VPERMI2B       Z21, Z20, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z3
-	VPADDB         192(BX), Z12, Z11
-	VPADDB         576(BX), Z17, Z16
-	VPERMI2B       Z19, Z5, Z12
-	VPERMI2B       Z21, Z20, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z1
-	VPADDB         256(BX), Z13, Z12
-	VPADDB         640(BX), Z18, Z17
-	VPERMI2B       Z19, Z5, Z13
-	VPERMI2B       Z21, Z20, Z18
-	VPTERNLOGD     $0x80, Z18, Z13, Z4
-	VPADDB         320(BX), Z14, Z13
-	VPADDB         704(BX), Z7, Z18
-	VPERMI2B       Z19, Z5, Z14
-	VPERMI2B       Z21, Z20, Z7
-	VPTERNLOGD     $0x80, Z7, Z14, Z0
-	VMOVDQU32      256(DX), Z5
-	VMOVDQU32      320(DX), Z7
-	VMOVDQU32      384(DX), Z14
-	VMOVDQU32      448(DX), Z19
-	VPADDB         (BX), Z22, Z20
-	VPADDB         384(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z19, Z14, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z8
-	VPADDB         64(BX), Z6, Z22
-	VPADDB         448(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z19, Z14, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z2
-	VPADDB         128(BX), Z10, Z6
-	VPADDB         512(BX), Z15, Z9
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z19, Z14, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z3
-	VPADDB         192(BX), Z11, Z10
-	VPADDB         576(BX), Z16, Z15
-	VPERMI2B       Z7, Z5, Z11
-	VPERMI2B       Z19, Z14, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z1
-	VPADDB         256(BX), Z12, Z11
-	VPADDB         640(BX), Z17, Z16
-	VPERMI2B       Z7, Z5, Z12
-	VPERMI2B       Z19, Z14, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z4
-	VPADDB         320(BX), Z13, Z12
-	VPADDB         704(BX), Z18, Z17
-	VPERMI2B       Z7, Z5, Z13
-	VPERMI2B       Z19, Z14, Z18
-	VPTERNLOGD     $0x80, Z18, Z13, Z0
-	VMOVDQU32      512(DX), Z5
-	VMOVDQU32      576(DX), Z7
-	VMOVDQU32      640(DX), Z13
-	VMOVDQU32      704(DX), Z14
-	VPERMI2B       Z7, Z5, Z20
-	VPERMI2B       Z14, Z13, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z8
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z14, Z13, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z2
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z14, Z13, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z3
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z14, Z13, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z1
-	VPERMI2B       Z7, Z5, Z11
-	VPERMI2B       Z14, Z13, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z4
-	VPERMI2B       Z7, Z5, Z12
-	VPERMI2B       Z14, Z13, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z0
-	VPTESTMB       Z8, Z8, K2
-	KMOVQ          K2, (R8)
-	VPTESTMB       Z2, Z2, K2
-	KMOVQ          K2, 8(R8)
-	VPTESTMB       Z3, Z3, K2
-	KMOVQ          K2, 16(R8)
-	VPTESTMB       Z1, Z1, K2
-	KMOVQ          K2, 24(R8)
-	VPTESTMB       Z4, Z4, K2
-	KMOVQ          K2, 32(R8)
-	VPTESTMB       Z0, Z0, K2
-	KMOVQ          K2, 40(R8)
-	ADDQ           $+512, DI
-	ADDQ           $+64, R8
-	ADDQ           $+320, SI
-	DECQ           R9
+	VMOVDQU32      (CX), Z11
+	VMOVDQU32      64(CX), Z12
+	VMOVDQU32      128(CX), Z13
+	VMOVDQU32      192(CX), Z14
+	VMOVDQU32      256(CX), Z15
+	VPSLLD         $0x10, Z15, Z16
+	VPMULTISHIFTQB Z11, Z9, Z17
+	VPSHLDD        $0x18, Z12, Z11, Z11
+	VPMULTISHIFTQB Z11, Z9, Z11
+	VPSHLDD        $0x10, Z13, Z12, Z12
+	VPMULTISHIFTQB Z12, Z9, Z12
+	VPMULTISHIFTQB Z13, Z10, Z13
+	VPMULTISHIFTQB Z14, Z9, Z18
+	VPSHLDD        $0x18, Z15, Z14, Z14
+	VPMULTISHIFTQB Z14, Z9, Z14
+	VPMULTISHIFTQB Z16, Z9, Z15
+	VPERMB         Z4, Z17, Z16
+	VMOVDQU32      Z16, (DX)
+	VPERMB         Z4, Z11, Z11
+	VMOVDQU32      Z11, 64(DX)
+	VPERMB         Z4, Z12, Z12
+	VMOVDQU32      Z12, 128(DX)
+	VPERMB         Z4, Z13, Z13
+	VMOVDQU32      Z13, 192(DX)
+	VPERMB         Z4, Z18, Z17
+	VMOVDQU32      Z17, 256(DX)
+	VPERMB         Z4, Z14, Z14
+	VMOVDQU32      Z14, 320(DX)
+	VMOVDQU32      64(AX), Z18
+	VPERMB         Z4, Z15, K1, Z18
+	VMOVDQU32      Z18, 384(DX)
+	VPANDD         Z0, Z16, Z15
+	VPMADDUBSW     Z2, Z15, Z15
+	VPMADDWD       Z3, Z15, Z15
+	VPSLLD         $0x14, Z11, Z19
+	VPTERNLOGD     $0xf8, Z1, Z19, Z15
+	VPTESTNMD      Z5, Z16, K2
+	VPCOMPRESSD.Z  Z15, K2, Z15
+	VPCOMPRESSD.Z  Z8, K2, Z16
+	VMOVDQU32      Z15, (BX)
+	VMOVDQU32      Z16, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPANDD         Z0, Z11, Z15
+	VPMADDUBSW     Z2, Z15, Z15
+	VPMADDWD       Z3, Z15, Z15
+	VPSLLD         $0x14, Z12, Z16
+	VPTERNLOGD     $0xf8, Z1, Z16, Z15
+	VPTESTNMD      Z5, Z11, K2
+	VPCOMPRESSD.Z  Z15, K2, Z15
+	VPCOMPRESSD.Z  Z8, K2, Z11
+	VMOVDQU32      Z15, (BX)
+	VMOVDQU32      Z11, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPANDD         Z0, Z12, Z11
+	VPMADDUBSW     Z2, Z11, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VPSLLD         $0x14, Z13, Z15
+	VPTERNLOGD     $0xf8, Z1, Z15, Z11
+	VPTESTNMD      Z5, Z12, K2
+	VPCOMPRESSD.Z  Z11, K2, Z11
+	VPCOMPRESSD.Z  Z8, K2, Z12
+	VMOVDQU32      Z11, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPANDD         Z0, Z13, Z11
+	VPMADDUBSW     Z2, Z11, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VPSLLD         $0x14, Z17, Z12
+	VPTERNLOGD     $0xf8, Z1, Z12, Z11
+	VPTESTNMD      Z5, Z13, K2
+	VPCOMPRESSD.Z  Z11, K2, Z11
+	VPCOMPRESSD.Z  Z8, K2, Z12
+	VMOVDQU32      Z11, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPANDD         Z0, Z17, Z11
+	VPMADDUBSW     Z2, Z11, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VPSLLD         $0x14, Z14, Z12
+	VPTERNLOGD     $0xf8, Z1, Z12, Z11
+	VPTESTNMD      Z5, Z17, K2
+	VPCOMPRESSD.Z  Z11, K2, Z11
+	VPCOMPRESSD.Z  Z8, K2, Z12
+	VMOVDQU32      Z11, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPANDD         Z0, Z14, Z11
+	VPMADDUBSW     Z2, Z11, Z11
+	VPMADDWD       Z3, Z11, Z11
+	VPSLLD         $0x14, Z18, Z12
+	VPTERNLOGD     $0xf8, Z1, Z12, Z11
+	VPTESTNMD      Z5, Z14, K2
+	VPCOMPRESSD.Z  Z11, K2, Z11
+	VPCOMPRESSD.Z  Z8, K2, Z12
+	VMOVDQU32      Z11, (BX)
+	VMOVDQU32      Z12, 24640(BX)
+	KMOVW          K2, R8
+	POPCNTL        R8, R8
+	LEAQ           (BX)(R8*4), BX
+	VPADDD         Z6, Z8, Z8
+	VPADDD         Z7, Z8, Z8
+	ADDQ           $+512, DX
+	ADDQ           $+320, CX
+	DECQ           SI
 	JNZ            vectors
+	SUBQ           DI, BX
+	SHRQ           $0x02, BX
+	MOVQ           BX, ret+40(FP)
 	VZEROUPPER
 	RET
 
-// func avx512Bloom16(textCodes *[2][64]byte, pairs *[5][64]byte, tables *[32][64]byte, scratch *[12][64]byte, digests *[5][16]uint32, texts *[8][64]byte, found *[8]uint64, count int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2
-TEXT ·avx512Bloom16(SB), NOSPLIT, $0-64
-	MOVQ      textCodes+0(FP), AX
-	MOVQ      pairs+8(FP), CX
-	MOVQ      tables+16(FP), DX
-	MOVQ      scratch+24(FP), BX
-	MOVQ      digests+32(FP), SI
-	MOVQ      texts+40(FP), DI
-	MOVQ      found+48(FP), R8
-	MOVQ      count+56(FP), R9
-	MOVQ      $0x7777777777777777, R10
-	KMOVQ     R10, K1
-	VMOVDQU32 avx512CodesHigh<>+0(SB), Z0
-	VMOVDQU32 avx512CodesLow<>+0(SB), Z0
-	PCALIGN   $0x40
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
+DATA avx512Words6Numbers<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512Words6Numbers<>+4(SB)/4, $0x01f00000
+DATA avx512Words6Numbers<>+8(SB)/4, $0x20012001
+DATA avx512Words6Numbers<>+12(SB)/4, $0x04000001
+DATA avx512Words6Numbers<>+16(SB)/4, $0x80808000
+DATA avx512Words6Numbers<>+20(SB)/4, $0x00000002
+DATA avx512Words6Numbers<>+24(SB)/4, $0x0000003e
+DATA avx512Words6Numbers<>+28(SB)/4, $0x00000040
+DATA avx512Words6Numbers<>+32(SB)/4, $0x00000080
+GLOBL avx512Words6Numbers<>(SB), RODATA|NOPTR, $36
 
-vectors:
-	VMOVDQU32      avx512CodesHigh<>+0(SB), Z0
-	VMOVDQU32      avx512CodesLow<>+0(SB), Z1
-	VMOVDQU32      (SI), Z2
-	VMOVDQU32      64(SI), Z3
-	VMOVDQU32      128(SI), Z4
-	VMOVDQU32      192(SI), Z5
-	VMOVDQU32      256(SI), Z6
-	VPSLLD         $0x10, Z6, Z7
-	VPMULTISHIFTQB Z2, Z0, Z8
-	VPSHLDD        $0x18, Z3, Z2, Z2
-	VPMULTISHIFTQB Z2, Z0, Z2
-	VPSHLDD        $0x10, Z4, Z3, Z3
-	VPMULTISHIFTQB Z3, Z0, Z3
-	VPMULTISHIFTQB Z4, Z1, Z1
-	VPMULTISHIFTQB Z5, Z0, Z4
-	VPSHLDD        $0x18, Z6, Z5, Z5
-	VPMULTISHIFTQB Z5, Z0, Z5
-	VPMULTISHIFTQB Z7, Z0, Z0
-	VMOVDQU32      (AX), Z6
-	VPERMB         Z6, Z8, Z7
-	VMOVDQU32      Z7, (DI)
-	VPERMB         Z6, Z2, Z7
-	VMOVDQU32      Z7, 64(DI)
-	VPERMB         Z6, Z3, Z7
-	VMOVDQU32      Z7, 128(DI)
-	VPERMB         Z6, Z1, Z7
-	VMOVDQU32      Z7, 192(DI)
-	VPERMB         Z6, Z4, Z7
-	VMOVDQU32      Z7, 256(DI)
-	VPERMB         Z6, Z5, Z7
-	VMOVDQU32      Z7, 320(DI)
-	VMOVDQU32      64(AX), Z7
-	VPERMB         Z6, Z0, K1, Z7
-	VMOVDQU32      Z7, 384(DI)
-	VMOVDQU32      64(CX), Z6
-	VMOVDQU32      128(CX), Z7
-	VPERMB         Z7, Z8, Z9
-	VPERMB         Z7, Z2, Z10
-	VPERMB         Z7, Z3, Z11
-	VPERMB         Z7, Z1, Z12
-	VPERMB         Z7, Z4, Z13
-	VPERMB         Z7, Z5, Z14
-	VPERMB         Z7, Z0, Z7
-	VPSHRDD        $0x08, Z10, Z9, Z9
-	VPERMB         Z6, Z8, Z15
-	VPXORD         Z15, Z9, Z9
-	VPSHRDD        $0x08, Z11, Z10, Z10
-	VPERMB         Z6, Z2, Z15
-	VPXORD         Z15, Z10, Z10
-	VPSHRDD        $0x08, Z12, Z11, Z11
-	VPERMB         Z6, Z3, Z15
-	VPXORD         Z15, Z11, Z11
-	VPSHRDD        $0x08, Z13, Z12, Z12
-	VPERMB         Z6, Z1, Z15
-	VPXORD         Z15, Z12, Z12
-	VPSHRDD        $0x08, Z14, Z13, Z13
-	VPERMB         Z6, Z4, Z15
-	VPXORD         Z15, Z13, Z13
-	VPSHRDD        $0x08, Z7, Z14, Z14
-	VPERMB         Z6, Z5, Z15
-	VPXORD         Z15, Z14, Z14
-	VPSRLD         $0x08, Z7, Z7
-	VPERMB         Z6, Z0, Z6
-	VPXORD         Z6, Z7, Z7
-	VPSHRDD        $0x10, Z10, Z9, Z6
-	VPSHRDD        $0x10, Z11, Z10, Z15
-	VPSHRDD        $0x10, Z12, Z11, Z16
-	VPSHRDD        $0x10, Z13, Z12, Z17
-	VPSHRDD        $0x10, Z14, Z13, Z18
-	VPSHRDD        $0x10, Z7, Z14, Z7
-	VMOVDQU32      192(CX), Z19
-	VMOVDQU32      256(CX), Z20
-	VPERMB         Z20, Z8, Z21
-	VPERMB         Z20, Z2, Z22
-	VPERMB         Z20, Z3, Z23
-	VPERMB         Z20, Z1, Z24
-	VPERMB         Z20, Z4, Z25
-	VPERMB         Z20, Z5, Z26
-	VPERMB         Z20, Z0, Z20
-	VPSHRDD        $0x08, Z22, Z21, Z21
-	VPERMB         Z19, Z8, Z27
-	VPXORD         Z27, Z21, Z21
-	VPSHRDD        $0x08, Z23, Z22, Z22
-	VPERMB         Z19, Z2, Z27
-	VPXORD         Z27, Z22, Z22
-	VPSHRDD        $0x08, Z24, Z23, Z23
-	VPERMB         Z19, Z3, Z27
-	VPXORD         Z27, Z23, Z23
-	VPSHRDD        $0x08, Z25, Z24, Z24
-	VPERMB         Z19, Z1, Z27
-	VPXORD         Z27, Z24, Z24
-	VPSHRDD        $0x08, Z26, Z25, Z25
-	VPERMB         Z19, Z4, Z27
-	VPXORD         Z27, Z25, Z25
-	VPSHRDD        $0x08, Z20, Z26, Z26
-	VPERMB         Z19, Z5, Z27
-	VPXORD         Z27, Z26, Z26
-	VPSRLD         $0x08, Z20, Z20
-	VPERMB         Z19, Z0, Z0
-	VPXORD         Z0, Z20, Z20
-	VPSHRDD        $0x10, Z22, Z21, Z0
-	VMOVDQU32      Z0, (BX)
-	VPADDB         Z0, Z9, Z9
-	VMOVDQU32      Z21, 384(BX)
-	VPADDB         Z21, Z6, Z6
-	VPSHRDD        $0x10, Z23, Z22, Z0
-	VMOVDQU32      Z0, 64(BX)
-	VPADDB         Z0, Z10, Z10
-	VMOVDQU32      Z22, 448(BX)
-	VPADDB         Z22, Z15, Z15
-	VPSHRDD        $0x10, Z24, Z23, Z0
-	VMOVDQU32      Z0, 128(BX)
-	VPADDB         Z0, Z11, Z11
-	VMOVDQU32      Z23, 512(BX)
-	VPADDB         Z23, Z16, Z16
-	VPSHRDD        $0x10, Z25, Z24, Z0
-	VMOVDQU32      Z0, 192(BX)
-	VPADDB         Z0, Z12, Z12
-	VMOVDQU32      Z24, 576(BX)
-	VPADDB         Z24, Z17, Z17
-	VPSHRDD        $0x10, Z26, Z25, Z0
-	VMOVDQU32      Z0, 256(BX)
-	VPADDB         Z0, Z13, Z13
-	VMOVDQU32      Z25, 640(BX)
-	VPADDB         Z25, Z18, Z18
-	VPSHRDD        $0x10, Z20, Z26, Z0
-	VMOVDQU32      Z0, 320(BX)
-	VPADDB         Z0, Z14, Z14
-	VMOVDQU32      Z26, 704(BX)
-	VPADDB         Z26, Z7, Z7
-	VMOVDQU32      (CX), Z0
-	VPERMB         Z0, Z8, Z8
-	VPERMB         Z0, Z2, Z2
-	VPERMB         Z0, Z3, Z3
-	VPERMB         Z0, Z1, Z1
-	VPERMB         Z0, Z4, Z4
-	VPERMB         Z0, Z5, Z0
-	VMOVDQU32      (DX), Z5
-	VMOVDQU32      64(DX), Z19
-	VMOVDQU32      128(DX), Z20
-	VMOVDQU32      192(DX), Z21
-	VPADDB         (BX), Z9, Z22
-	VPADDB         384(BX), Z6, Z23
-	VPERMI2B       Z19, Z5, Z9
-	VPERMI2B       Z21, Z20, Z6
-	VPTERNLOGD     $0x80, Z6, Z9, Z8
-	VPADDB         64(BX), Z10, Z6
-	VPADDB         448(BX), Z15, Z9
-	VPERMI2B       Z19, Z5, Z10
-	VPERMI2B       Z21, Z20, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z2
-	VPADDB         128(BX), Z11, Z10
-	VPADDB         512(BX), Z16, Z15
-	VPERMI2B       Z19, Z5, Z11
-	VPERMI2B       Z21, Z20, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z3
-	VPADDB         192(BX), Z12, Z11
-	VPADDB         576(BX), Z17, Z16
-	VPERMI2B       Z19, Z5, Z12
-	VPERMI2B       Z21, Z20, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z1
-	VPADDB         256(BX), Z13, Z12
-	VPADDB         640(BX), Z18, Z17
-	VPERMI2B       Z19, Z5, Z13
-	VPERMI2B       Z21, Z20, Z18
-	VPTERNLOGD     $0x80, Z18, Z13, Z4
-	VPADDB         320(BX), Z14, Z13
-	VPADDB         704(BX), Z7, Z18
-	VPERMI2B       Z19, Z5, Z14
-	VPERMI2B       Z21, Z20, Z7
-	VPTERNLOGD     $0x80, Z7, Z14, Z0
-	VMOVDQU32      256(DX), Z5
-	VMOVDQU32      320(DX), Z7
-	VMOVDQU32      384(DX), Z14
-	VMOVDQU32      448(DX), Z19
-	VPADDB         (BX), Z22, Z20
-	VPADDB         384(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z19, Z14, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z8
-	VPADDB         64(BX), Z6, Z22
-	VPADDB         448(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z19, Z14, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z2
-	VPADDB         128(BX), Z10, Z6
-	VPADDB         512(BX), Z15, Z9
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z19, Z14, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z3
-	VPADDB         192(BX), Z11, Z10
-	VPADDB         576(BX), Z16, Z15
-	VPERMI2B       Z7, Z5, Z11
-	VPERMI2B       Z19, Z14, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z1
-	VPADDB         256(BX), Z12, Z11
-	VPADDB         640(BX), Z17, Z16
-	VPERMI2B       Z7, Z5, Z12
-	VPERMI2B       Z19, Z14, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z4
-	VPADDB         320(BX), Z13, Z12
-	VPADDB         704(BX), Z18, Z17
-	VPERMI2B       Z7, Z5, Z13
-	VPERMI2B       Z19, Z14, Z18
-	VPTERNLOGD     $0x80, Z18, Z13, Z0
-	VMOVDQU32      512(DX), Z5
-	VMOVDQU32      576(DX), Z7
-	VMOVDQU32      640(DX), Z13
-	VMOVDQU32      704(DX), Z14
-	VPADDB         (BX), Z20, Z18
-	VPADDB         384(BX), Z21, Z19
-	VPERMI2B       Z7, Z5, Z20
-	VPERMI2B       Z14, Z13, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z8
-	VPADDB         64(BX), Z22, Z20
-	VPADDB         448(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z14, Z13, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z2
-	VPADDB         128(BX), Z6, Z22
-	VPADDB         512(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z14, Z13, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z3
-	VPADDB         192(BX), Z10, Z6
-	VPADDB         576(BX), Z15, Z9
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z14, Z13, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z1
-	VPADDB         256(BX), Z11, Z10
-	VPADDB         640(BX), Z16, Z15
-	VPERMI2B       Z7, Z5, Z11
-	VPERMI2B       Z14, Z13, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z4
-	VPADDB         320(BX), Z12, Z11
-	VPADDB         704(BX), Z17, Z16
-	VPERMI2B       Z7, Z5, Z12
-	VPERMI2B       Z14, Z13, Z17
-	VPTERNLOGD     $0x80, Z17, Z12, Z0
-	VMOVDQU32      768(DX), Z5
-	VMOVDQU32      832(DX), Z7
-	VMOVDQU32      896(DX), Z12
-	VMOVDQU32      960(DX), Z13
-	VPADDB         (BX), Z18, Z14
-	VPADDB         384(BX), Z19, Z17
-	VPERMI2B       Z7, Z5, Z18
-	VPERMI2B       Z13, Z12, Z19
-	VPTERNLOGD     $0x80, Z19, Z18, Z8
-	VPADDB         64(BX), Z20, Z18
-	VPADDB         448(BX), Z21, Z19
-	VPERMI2B       Z7, Z5, Z20
-	VPERMI2B       Z13, Z12, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z2
-	VPADDB         128(BX), Z22, Z20
-	VPADDB         512(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z13, Z12, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z3
-	VPADDB         192(BX), Z6, Z22
-	VPADDB         576(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z13, Z12, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z1
-	VPADDB         256(BX), Z10, Z6
-	VPADDB         640(BX), Z15, Z9
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z13, Z12, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z4
-	VPADDB         320(BX), Z11, Z10
-	VPADDB         704(BX), Z16, Z15
-	VPERMI2B       Z7, Z5, Z11
-	VPERMI2B       Z13, Z12, Z16
-	VPTERNLOGD     $0x80, Z16, Z11, Z0
-	VMOVDQU32      1024(DX), Z5
-	VMOVDQU32      1088(DX), Z7
-	VMOVDQU32      1152(DX), Z11
-	VMOVDQU32      1216(DX), Z12
-	VPADDB         (BX), Z14, Z13
-	VPADDB         384(BX), Z17, Z16
-	VPERMI2B       Z7, Z5, Z14
-	VPERMI2B       Z12, Z11, Z17
-	VPTERNLOGD     $0x80, Z17, Z14, Z8
-	VPADDB         64(BX), Z18, Z14
-	VPADDB         448(BX), Z19, Z17
-	VPERMI2B       Z7, Z5, Z18
-	VPERMI2B       Z12, Z11, Z19
-	VPTERNLOGD     $0x80, Z19, Z18, Z2
-	VPADDB         128(BX), Z20, Z18
-	VPADDB         512(BX), Z21, Z19
-	VPERMI2B       Z7, Z5, Z20
-	VPERMI2B       Z12, Z11, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z3
-	VPADDB         192(BX), Z22, Z20
-	VPADDB         576(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z12, Z11, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z1
-	VPADDB         256(BX), Z6, Z22
-	VPADDB         640(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z12, Z11, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z4
-	VPADDB         320(BX), Z10, Z6
-	VPADDB         704(BX), Z15, Z9
-	VPERMI2B       Z7, Z5, Z10
-	VPERMI2B       Z12, Z11, Z15
-	VPTERNLOGD     $0x80, Z15, Z10, Z0
-	VMOVDQU32      1280(DX), Z5
-	VMOVDQU32      1344(DX), Z7
-	VMOVDQU32      1408(DX), Z10
-	VMOVDQU32      1472(DX), Z11
-	VPADDB         (BX), Z13, Z12
-	VPADDB         384(BX), Z16, Z15
-	VPERMI2B       Z7, Z5, Z13
-	VPERMI2B       Z11, Z10, Z16
-	VPTERNLOGD     $0x80, Z16, Z13, Z8
-	VPADDB         64(BX), Z14, Z13
-	VPADDB         448(BX), Z17, Z16
-	VPERMI2B       Z7, Z5, Z14
-	VPERMI2B       Z11, Z10, Z17
-	VPTERNLOGD     $0x80, Z17, Z14, Z2
-	VPADDB         128(BX), Z18, Z14
-	VPADDB         512(BX), Z19, Z17
-	VPERMI2B       Z7, Z5, Z18
-	VPERMI2B       Z11, Z10, Z19
-	VPTERNLOGD     $0x80, Z19, Z18, Z3
-	VPADDB         192(BX), Z20, Z18
-	VPADDB         576(BX), Z21, Z19
-	VPERMI2B       Z7, Z5, Z20
-	VPERMI2B       Z11, Z10, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z1
-	VPADDB         256(BX), Z22, Z20
-	VPADDB         640(BX), Z23, Z21
-	VPERMI2B       Z7, Z5, Z22
-	VPERMI2B       Z11, Z10, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z4
-	VPADDB         320(BX), Z6, Z22
-	VPADDB         704(BX), Z9, Z23
-	VPERMI2B       Z7, Z5, Z6
-	VPERMI2B       Z11, Z10, Z9
-	VPTERNLOGD     $0x80, Z9, Z6, Z0
-	VMOVDQU32      1536(DX), Z5
-	VMOVDQU32      1600(DX), Z6
-	VMOVDQU32      1664(DX), Z7
-	VMOVDQU32      1728(DX), Z9
-	VPADDB         (BX), Z12, Z10
-	VPADDB         384(BX), Z15, Z11
-	VPERMI2B       Z6, Z5, Z12
-	VPERMI2B       Z9, Z7, Z15
-	VPTERNLOGD     $0x80, Z15, Z12, Z8
-	VPADDB         64(BX), Z13, Z12
-	VPADDB         448(BX), Z16, Z15
-	VPERMI2B       Z6, Z5, Z13
-	VPERMI2B       Z9, Z7, Z16
-	VPTERNLOGD     $0x80, Z16, Z13, Z2
-	VPADDB         128(BX), Z14, Z13
-	VPADDB         512(BX), Z17, Z16
-	VPERMI2B       Z6, Z5, Z14
-	VPERMI2B       Z9, Z7, Z17
-	VPTERNLOGD     $0x80, Z17, Z14, Z3
-	VPADDB         192(BX), Z18, Z14
-	VPADDB         576(BX), Z19, Z17
-	VPERMI2B       Z6, Z5, Z18
-	VPERMI2B       Z9, Z7, Z19
-	VPTERNLOGD     $0x80, Z19, Z18, Z1
-	VPADDB         256(BX), Z20, Z18
-	VPADDB         640(BX), Z21, Z19
-	VPERMI2B       Z6, Z5, Z20
-	VPERMI2B       Z9, Z7, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z4
-	VPADDB         320(BX), Z22, Z20
-	VPADDB         704(BX), Z23, Z21
-	VPERMI2B       Z6, Z5, Z22
-	VPERMI2B       Z9, Z7, Z23
-	VPTERNLOGD     $0x80, Z23, Z22, Z0
-	VMOVDQU32      1792(DX), Z5
-	VMOVDQU32      1856(DX), Z6
-	VMOVDQU32      1920(DX), Z7
-	VMOVDQU32      1984(DX), Z9
-	VPERMI2B       Z6, Z5, Z10
-	VPERMI2B       Z9, Z7, Z11
-	VPTERNLOGD     $0x80, Z11, Z10, Z8
-	VPERMI2B       Z6, Z5, Z12
-	VPERMI2B       Z9, Z7, Z15
-	VPTERNLOGD     $0x80, Z15, Z12, Z2
-	VPERMI2B       Z6, Z5, Z13
-	VPERMI2B       Z9, Z7, Z16
-	VPTERNLOGD     $0x80, Z16, Z13, Z3
-	VPERMI2B       Z6, Z5, Z14
-	VPERMI2B       Z9, Z7, Z17
-	VPTERNLOGD     $0x80, Z17, Z14, Z1
-	VPERMI2B       Z6, Z5, Z18
-	VPERMI2B       Z9, Z7, Z19
-	VPTERNLOGD     $0x80, Z19, Z18, Z4
-	VPERMI2B       Z6, Z5, Z20
-	VPERMI2B       Z9, Z7, Z21
-	VPTERNLOGD     $0x80, Z21, Z20, Z0
-	VPTESTMB       Z8, Z8, K2
-	KMOVQ          K2, (R8)
-	VPTESTMB       Z2, Z2, K2
-	KMOVQ          K2, 8(R8)
-	VPTESTMB       Z3, Z3, K2
-	KMOVQ          K2, 16(R8)
-	VPTESTMB       Z1, Z1, K2
-	KMOVQ          K2, 24(R8)
-	VPTESTMB       Z4, Z4, K2
-	KMOVQ          K2, 32(R8)
-	VPTESTMB       Z0, Z0, K2
-	KMOVQ          K2, 40(R8)
-	ADDQ           $+512, DI
-	ADDQ           $+64, R8
-	ADDQ           $+320, SI
-	DECQ           R9
-	JNZ            vectors
-	VZEROUPPER
-	RET
+DATA avx512Words6Flags<>+0(SB)/4, $0x00000000
+DATA avx512Words6Flags<>+4(SB)/4, $0x00000004
+DATA avx512Words6Flags<>+8(SB)/4, $0x00000008
+DATA avx512Words6Flags<>+12(SB)/4, $0x0000000c
+DATA avx512Words6Flags<>+16(SB)/4, $0x00000010
+DATA avx512Words6Flags<>+20(SB)/4, $0x00000014
+DATA avx512Words6Flags<>+24(SB)/4, $0x00000018
+DATA avx512Words6Flags<>+28(SB)/4, $0x0000001c
+DATA avx512Words6Flags<>+32(SB)/4, $0x00000020
+DATA avx512Words6Flags<>+36(SB)/4, $0x00000024
+DATA avx512Words6Flags<>+40(SB)/4, $0x00000028
+DATA avx512Words6Flags<>+44(SB)/4, $0x0000002c
+DATA avx512Words6Flags<>+48(SB)/4, $0x00000030
+DATA avx512Words6Flags<>+52(SB)/4, $0x00000034
+DATA avx512Words6Flags<>+56(SB)/4, $0x00000038
+DATA avx512Words6Flags<>+60(SB)/4, $0x0000003c
+GLOBL avx512Words6Flags<>(SB), RODATA|NOPTR, $64

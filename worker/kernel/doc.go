@@ -16,7 +16,7 @@
 // the kernel and on the number of queries.
 //
 // Names of which four characters in a row have to match, as most have at small
-// distances, are looked for together when there are many: anchor.go and group.go.
+// distances, are looked for together when there are many: anchor.go, group.go and sieve.go.
 // A [QuerySet] has queries that come and go while [Searcher] goes through the
 // index space for all of them, slice by slice.
 //

@@ -28,7 +28,11 @@ type group struct {
 	// word w says that the character folded to i may be next to the three of
 	// which w is the number.
 	bitmap []uint32
-	stale  int // anchors that have left and are in the bitmap still
+	// sieve is another filter, with the same anchors if there are few enough for it.
+	sieve sieve
+	// classes has a bit for each class that a member has, or had.
+	classes uint64
+	stale   int // anchors that have left and are in bitmap and sieve still
 	// long says that all pieces have two anchors, one of which is at a place
 	// that leaves 0 or 1 when divided by four.
 	long    bool
@@ -36,11 +40,10 @@ type group struct {
 }
 
 const (
-	// bitmapSize is the number of words of a bitmap: 77 KB.
-	bitmapSize = wordSpan * wordSpan * wordSpan
-	// longLeast is how many members it takes to use two anchors a piece. For
-	// fewer the AVX-512 kernel has a filter that wants one.
-	longLeast = 128
+	// bitmapSize is the number of words of a bitmap: 128 KB.
+	bitmapSize = 1 << (3 * foldBits)
+	// staleMost is how many anchors that have left are kept at least.
+	staleMost = 128
 )
 
 // newGroup returns a group of so many queries, at the beginning.
@@ -73,7 +76,7 @@ func (g *group) add(m matcher) *wanted {
 // join adds a query whose place is free.
 func (g *group) join(m matcher) {
 	w := g.add(m)
-	if g.long && g.short > 0 || g.index.full() {
+	if g.long && g.short > 0 || g.sieve.serves() && g.index.count+w.pieces() > sieveMost || g.index.full() {
 		g.rebuild()
 	} else {
 		g.anchor(w)
@@ -95,27 +98,30 @@ func (g *group) leave(place int) {
 	for _, at := range w.anchors[:w.anchorCount] {
 		g.index.remove(w, at)
 	}
-	if g.stale += w.anchorCount; g.stale > max(longLeast, g.index.count) {
+	if g.stale += w.anchorCount; g.stale > max(staleMost, g.index.count) {
 		g.rebuild()
 	}
 }
 
-// rebuild makes filter and index anew.
+// rebuild makes filters and index anew.
 func (g *group) rebuild() {
-	g.long = g.short == 0 && g.count >= longLeast
-	clear(g.bitmap)
-	g.stale = 0
+	members := make([]*wanted, 0, g.count)
 	count := 0
 	for _, w := range g.members {
 		if w != nil {
-			count += w.pieces() * g.anchorsOfPiece()
+			members = append(members, w)
+			count += w.pieces()
 		}
 	}
-	g.index.reset(count)
-	for _, w := range g.members {
-		if w != nil {
-			g.anchor(w)
-		}
+	clear(g.bitmap)
+	g.sieve.reset(count)
+	g.classes, g.stale = 0, 0
+	g.long = !g.sieve.serves() && g.short == 0
+	g.index.reset(count * g.anchorsOfPiece())
+	// Those that have most to choose from come last.
+	slices.SortStableFunc(members, func(a, b *wanted) int { return a.n/a.pieces() - b.n/b.pieces() })
+	for _, w := range members {
+		g.anchor(w)
 	}
 }
 
@@ -126,28 +132,26 @@ func (g *group) anchorsOfPiece() int {
 	return 1
 }
 
-// anchor chooses the anchors of a member, and puts them into filter and index.
+// anchor chooses the anchors of a member, and puts them into filters and index.
 func (g *group) anchor(w *wanted) {
 	w.anchorCount = 0
-	most := anchorLen + 1 // what the index tells about, with the character behind
-	if g.long {
-		most = longPiece
+	for _, class := range w.class[:w.n] {
+		g.classes |= 1 << class
 	}
+	begins := g.cut(w)
 	for i := range w.pieces() {
-		// Where the fewest others have the same: many names have the same endings.
-		begin, end := w.piece(i)
-		last := min(most, end-begin)
-		best, least := begin, g.index.chain(w.keyAt(uint8(begin)))
-		for at := begin + 1; at+last <= end && least > 0; at++ {
-			if n := g.index.chain(w.keyAt(uint8(at))); n < least {
-				best, least = at, n
-			}
+		end := w.n // of the piece
+		if i+1 < w.pieces() {
+			end = int(begins[i+1])
 		}
 		for j := range g.anchorsOfPiece() {
-			at := uint8(best + 2*j)
+			at := begins[i] + uint8(2*j)
 			c := w.name[at : at+anchorLen]
 			g.bitmap[wordNumber(c[1], c[2], c[3])] |= 1 << (c[0] & foldMask)
 			g.bitmap[wordNumber(c[0], c[1], c[2])] |= 1 << (c[3] & foldMask)
+			if g.sieve.serves() {
+				g.sieve.add(newSieveAnchor(c))
+			}
 			after := uint32(math.MaxUint32) // anything: it is of no piece, or of another
 			if next := int(at) + anchorLen; next < end {
 				after = 1 << (w.name[next] & foldMask)
@@ -157,6 +161,43 @@ func (g *group) anchor(w *wanted) {
 			w.anchorCount++
 		}
 	}
+}
+
+// cuts has where the anchors of each piece begin, or the first of two.
+type cuts [search.MaxNameLen / anchorLen]uint8
+
+// cut cuts a name into pieces, so that the anchors cost least.
+func (g *group) cut(w *wanted) (begins cuts) {
+	count, length := w.pieces(), anchorLen
+	price := func(at int) int { return g.sieve.price(newSieveAnchor(w.name[at : at+anchorLen])) }
+	if !g.sieve.serves() {
+		// Many names have the same endings.
+		price = func(at int) int { return g.index.chain(w.keyAt(uint8(at))) }
+		length = min(anchorLen+1, w.n/count) // what the index tells about, with the character behind
+	}
+	if g.long {
+		length = longPiece
+	}
+	// From the last piece to the first: the least that it and those behind it cost if
+	// it begins at a place or later, and where it begins then.
+	var best [len(begins)][search.MaxNameLen + 1]uint8
+	var costs, behind [search.MaxNameLen + 1]int
+	for i := count - 1; i >= 0; i-- {
+		least, where := math.MaxInt, 0
+		for at := w.n - length*(count-i); at >= length*i; at-- {
+			if c := price(at) + behind[at+length]; c <= least {
+				least, where = c, at
+			}
+			costs[at], best[i][at] = least, uint8(where)
+		}
+		behind = costs
+	}
+	from := uint8(0)
+	for i := range count {
+		begins[i] = best[i][from]
+		from = begins[i] + uint8(length)
+	}
+	return begins
 }
 
 // hit appends the hits of the candidate at index to hits, which have those of
@@ -283,6 +324,7 @@ type anchorIndex struct {
 	nodes []anchorNode
 	free  int32 // the first of a chain of nodes
 	count int   // nodes in use
+	most  int   // nodes for which it is large enough
 	shift uint
 }
 
@@ -335,7 +377,7 @@ var headMasks = [16]uint64{
 // reset empties the index, and makes room for so many nodes and some more.
 func (x *anchorIndex) reset(count int) {
 	bits := uint(8)
-	for 1<<bits < 2*count {
+	for 1<<bits < 2*count || 1<<bits < min(indexSlots*count, indexSlotsMost) {
 		bits++
 	}
 	if len(x.slots) != 1<<bits {
@@ -346,10 +388,21 @@ func (x *anchorIndex) reset(count int) {
 	}
 	x.nodes = slices.Grow(x.nodes[:0], count)
 	x.free, x.count, x.shift = -1, 0, 32-bits
+	x.most = min(max(2*count, indexLeast), len(x.slots))
 }
 
-// full reports whether it should be made larger.
-func (x *anchorIndex) full() bool { return x.count > len(x.slots) }
+const (
+	// indexSlots is how many slots there are for a node, or less if that would be more
+	// than indexSlotsMost, but at least two.
+	indexSlots     = 8
+	indexSlotsMost = 1 << 14
+	// indexLeast is how many nodes every index has room for.
+	indexLeast = 64
+)
+
+// full reports whether it should be made anew, because it has twice as many nodes as
+// it was made for, or as many as slots.
+func (x *anchorIndex) full() bool { return x.count > x.most }
 
 // hash is Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3,
 // section 6.4).

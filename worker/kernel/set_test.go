@@ -75,7 +75,7 @@ func newSetTrial(lo uint64) *setTrial {
 }
 
 func (s *setTrial) run(r *rand.Rand) error {
-	sizes := []int{1, 5, 20, 90, 200, 700, 2000}
+	sizes := []int{1, 5, 20, 90, 200, 700, 2000, 5000}
 	size := sizes[r.IntN(len(sizes))]
 	kind := r.IntN(5)
 	for range 3 {

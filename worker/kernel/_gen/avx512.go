@@ -159,7 +159,8 @@ func (g avx512) constants(p *program) {
 }
 
 // numbers returns a function that returns the places of numbers in a read-only
-// array of that name. Each number is there once.
+// array of that name. Each number is there once. It is for as long as no other such
+// array is begun.
 func (g avx512) numbers(name string) func(uint32) operand.Mem {
 	base := g.StaticGlobal(name)
 	g.DataAttributes(attr.RODATA | attr.NOPTR)

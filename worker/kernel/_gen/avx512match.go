@@ -116,6 +116,7 @@ func (m *match) ternary(imm uint8, a, b, c reg.VecVirtual) reg.VecVirtual {
 const (
 	ternaryAnd      = 0x80
 	ternaryOr       = 0xfe
+	ternaryAndOr    = 0xf8 // the first, or the second and the third
 	ternarySum      = 0x96
 	ternaryMajority = 0xe8
 	// ternarySelect takes the first where the third has a bit, else the second;

@@ -3,132 +3,28 @@ package main
 import (
 	"fmt"
 
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The filters for many names look at all of them at once. They flag hashed
-// names that may have four letters of one of them in a row.
+// The filters for many names look at all of them at once. They list the places of
+// hashed names where four letters of one of them may stand in a row: the sieve, in
+// avx512sieve.go, for up to some thousands, and the bitmap for more.
 //
-// The first kind, bitmap, serves thousands. Characters are folded to five bits,
-// so that four of them are a number of 20, and a bitmap says which of these are
-// looked for. Its words are numbered by three characters in a row; in a word,
-// bit i is set if character i may come before them, or after. So one word
-// answers for two places, and 12 words answer for the 24 places of a hashed
-// name.
-
-// bitmapWords is how many words of the bitmap a hashed name asks for.
-const bitmapWords = 12
-
-// wordSpan is how many characters a word's number tells apart: the 26 letters,
-// and all else.
-const wordSpan = 27
-
 // The characters of 16 hashed names are given on as text codes, of which the lower
 // five bits are the folded character, in textVectors vectors. The last one is left
 // alone: it is for what is behind the ends.
+//
+// A place is called by its flag: with as many flags for each vector of candidates as
+// its texts have bytes, that of the byte where the four letters begin.
+
 const textVectors = codeVectors + 1
 
-// writeTexts writes text codes by a table, and the last vector's padding, which K1
-// has not.
-func (m *match) writeTexts(c [codeVectors]reg.VecVirtual, table reg.VecVirtual, padding operand.Mem, texts reg.Register) {
-	for w := range c[:codeVectors-1] {
-		m.VMOVDQU32(m.lookUp(c[w], table), vectorAt(texts, w))
-	}
-	m.VMOVDQU32(m.lookUpLast(c[codeVectors-1], table, padding), vectorAt(texts, codeVectors-1))
-}
-
-// What the filters find are flags for the places where four letters can stand in
-// 16 hashed names, in foundNumbers numbers of 64 bits, of which the last two are
-// left alone.
-const foundNumbers = codeVectors + 1
-
-// bitmap writes the filter for thousands of names. A word for each second
-// character is what it takes to look at every place; for names of six letters
-// and more, each fourth is enough.
-func (m *match) bitmap(words int) {
-	m.begin(fmt.Sprintf("avx512Bitmap%d", words),
-		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, wordCodes *[%[1]d]byte, bitmap *uint32, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, count int)",
-			zmmBytes, textVectors, foundNumbers),
-		fmt.Sprintf("avx512Bitmap%d finds where hashed names may have a name's four letters in a row, by %[1]d words of the bitmap, and writes", words),
-		"their text codes into texts. Bit 32w+i of what is found is set if word w of lane i has the character before, and bit",
-		"32w+16+i if it has the one behind. textCodes and wordCodes map each code for these, and textCodes the padding. count is",
-		"not 0.")
-	wordCodes := m.load(operand.Mem{Base: m.param("wordCodes")})
-	codes, bitmap := m.param("textCodes"), m.param("bitmap")
-	textCodes := m.load(vectorAt(codes, 0))
-	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
-	count := m.param("count")
-	numbers := m.numbers(fmt.Sprintf("avx512Bitmap%dNumbers", words))
-	bytes, halves := m.spread(numbers(wordSpan<<24|1<<16|1<<8)), m.spread(numbers(wordSpan<<16|1))
-	one, all := m.spread(numbers(1)), m.K()
-	m.KXNORW(reg.K0, reg.K0, all)
-	high, low := m.beginLoop()
-	c := m.codes(digests, 0, high, low)
-	at := 0
-	// look looks words up, of whose three characters in the middle f has the word
-	// codes, for the characters before and behind.
-	look := func(f, before, behind reg.VecVirtual) {
-		number, word, k := m.ZMM(), m.ZMM(), m.K()
-		m.VPMADDUBSW(bytes, f, number)
-		m.VPMADDWD(halves, number, number)
-		m.VMOVDQA32(number, word)
-		m.KMOVW(all, k)
-		m.VPGATHERDD(operand.Mem{Base: bitmap, Index: number, Scale: 4}, k, word)
-		for _, text := range []reg.VecVirtual{before, behind} {
-			bit, k := m.ZMM(), m.K()
-			m.VPROLVD(text, one, bit)
-			m.VPTESTMD(word, bit, k)
-			m.KMOVW(k, operand.Mem{Base: found, Disp: 2 * at})
-			at++
-		}
-	}
-	text, f := m.lookUp(c[0], textCodes), m.lookUp(c[0], wordCodes)
-	for w := range codeVectors - 1 {
-		m.VMOVDQU32(text, vectorAt(texts, w))
-		nextText, next := m.lookUp(c[w+1], textCodes), m.lookUp(c[w+1], wordCodes)
-		if w+1 == codeVectors-1 {
-			nextText = m.lookUpLast(c[w+1], textCodes, vectorAt(codes, 1))
-		}
-		look(f, text, nextText)
-		if words == bitmapWords {
-			between, before, behind := m.ZMM(), m.ZMM(), m.ZMM()
-			m.VPSHRDD(operand.U8(16), next, f, between)
-			m.VPSRLD(operand.U8(16), text, before)
-			m.VPSRLD(operand.U8(16), nextText, behind)
-			look(between, before, behind)
-		}
-		text, f = nextText, next
-	}
-	m.VMOVDQU32(text, vectorAt(texts, codeVectors-1))
-	m.endLoop(digests, texts, found, count)
-}
-
-// endLoop ends a loop of a filter for many names.
-func (m *match) endLoop(digests, texts, found, count reg.Register) {
-	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I8(8*foundNumbers), found)
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
-	m.DECQ(count)
-	m.JNZ(operand.LabelRef("vectors"))
-	m.end()
-}
-
-// some writes the function that tells where anything was found.
-func (m *match) some() {
-	m.begin("avx512Some", fmt.Sprintf("func(found *[%d]uint64, some *byte, count int)", foundNumbers),
-		"avx512Some writes a byte for each of count vectors: bit i is set if found's number i is not 0. count is not 0.")
-	found, some, count := m.param("found"), m.param("some"), m.param("count")
-	loop(m.Context, "vectors")
-	z, k := m.load(operand.Mem{Base: found}), m.K()
-	m.VPTESTMQ(z, z, k)
-	m.KMOVB(k, operand.Mem{Base: some})
-	m.ADDQ(operand.I8(8*foundNumbers), found)
-	m.INCQ(some)
-	m.DECQ(count)
-	m.JNZ(operand.LabelRef("vectors"))
-	m.end()
-}
+const (
+	numberFlags = zmmBytes // of a vector of text codes
+	vectorFlags = textVectors * numberFlags
+)
 
 // behind returns what x has for the characters so many behind those of vector w.
 func (m *match) behind(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
@@ -141,142 +37,372 @@ func (m *match) behind(x []reg.VecVirtual, w, characters int) reg.VecVirtual {
 	return z
 }
 
-// places writes which bytes of x are not 0 into found's number w.
-func (m *match) places(x, found reg.Register, w int) {
-	k := m.K()
-	m.VPTESTMB(x, x, k)
-	m.KMOVQ(k, operand.Mem{Base: found, Disp: 8 * w})
-}
+// The bitmap says which four folded characters, a number of 20 bits, are looked for.
+// Its words are numbered by three characters in a row; in a word, bit i is set if
+// character i may come before them, or after. So one word answers for two places,
+// and bitmapWords words answer for all places of a hashed name.
+//
+// A gather takes longest, so there is one only for characters that the names have at
+// all: the words that are to be looked at are written down, in vectors as full as can
+// be.
 
-// buckets writes the filter for some dozens of names. They are in eight buckets
-// by their first character. For each two characters in a row, tables say in
-// which buckets they may be the first and second of a name's four letters, the
-// second and third, and the third and fourth. The tables have 128 entries, so two
-// characters share one with some others.
-func (m *match) buckets() {
-	m.begin("avx512Buckets",
-		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, tables *[9][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, found *[%[3]d]uint64, count int)",
-			zmmBytes, textVectors, foundNumbers),
-		"avx512Buckets finds where hashed names may have a name's four letters in a row, and writes their text codes into texts.",
-		"Bit 4i+b of found's number w is set if the letters may begin at character 4w+b of lane i. textCodes maps each code, and",
-		"the padding. tables are for the first character and for the two halves of a pair's number; and then the halves of what",
-		"the numbers of the first, the second and the third pair map to. count is not 0.")
-	codes, base := m.param("textCodes"), m.param("tables")
-	textCodes := m.load(vectorAt(codes, 0))
-	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
-	count := m.param("count")
-	var t [9]reg.VecVirtual
-	for i := range t {
-		t[i] = m.load(vectorAt(base, i))
+// bitmapWords is how many words of the bitmap a hashed name asks for.
+const bitmapWords = 12
+
+// wordsRoom has room for all words of a batch, and for a vector behind them.
+const wordsRoom = batchVectors*bitmapWords*avx512Lanes + avx512Lanes
+
+// words writes the first step. A word for each second character is what it takes to
+// look at every place; for names of six letters and more, each fourth is enough.
+func (m *match) words(words int) {
+	name := fmt.Sprintf("avx512Words%d", words)
+	m.begin(name,
+		fmt.Sprintf("func(codes *[2][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, words *[2][%[3]d]uint32, count int) int", zmmBytes, textVectors, wordsRoom),
+		fmt.Sprintf("%s writes the hashed names' text codes into texts, and which of %d words of the bitmap are to be looked at: five folded", name, words),
+		"characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many",
+		"these are. codes maps each code to its text code, with bit 7 set if no name has the character, and has that of the padding.",
+		fmt.Sprintf("Behind the words it writes up to %d more. count is not 0.", avx512Lanes-1))
+	codes := m.param("codes")
+	digests, texts := m.param("digests"), m.param("texts")
+	out, count := m.param("words"), m.param("count")
+	numbers := m.numbers(name + "Numbers")
+	folded, fifth := m.spread(numbers(0x1f1f1f1f)), m.spread(numbers(0x1f<<20))
+	pairs, fours := m.spread(numbers(0x20012001)), m.spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
+	textCodes, none := m.load(vectorAt(codes, 0)), m.spread(numbers(0x80808000))
+	// From one word to the next, and to those of the next vector of text codes and of
+	// the next candidates.
+	const half = 2
+	step, rest := m.spread(numbers(half)), m.spread(numbers(numberFlags-half))
+	if words < bitmapWords {
+		rest = m.spread(numbers(numberFlags))
 	}
-	first, left, right := t[0], t[1], t[2]
+	next := m.spread(numbers(vectorFlags - placeVectors*numberFlags))
+	flag := m.load(m.lanes(name+"Flags", func(lane int) int { return 4 * lane }))
+	begin := m.GP64()
+	m.MOVQ(out, begin)
 	high, low := m.beginLoop()
 	c := m.codes(digests, 0, high, low)
-	m.writeTexts(c, textCodes, vectorAt(codes, 1), texts)
-	var rights [codeVectors]reg.VecVirtual
+	var text [codeVectors]reg.VecVirtual
 	for w := range c {
-		rights[w] = m.lookUp(c[w], right)
+		text[w] = m.text(w, c[w], textCodes, vectorAt(codes, 1), texts)
 	}
-	var pairs [3][codeVectors]reg.VecVirtual
-	finish := func(w int) {
-		x := m.lookUp(c[w], first)
-		m.VPTERNLOGD(operand.U8(ternaryAnd), m.behind(pairs[1][:], w, 1), pairs[0][w], x)
-		m.VPANDD(m.behind(pairs[2][:], w, 2), x, x)
-		m.places(x, found, w)
+	fold := func(text reg.VecVirtual) reg.VecVirtual {
+		z := m.ZMM()
+		m.VPANDD(folded, text, z)
+		return z
 	}
-	for w := range c {
-		n := m.behind(rights[:], w, 1)
-		m.VPXORD(m.lookUp(c[w], left), n, n)
-		for i := range pairs {
-			if i == 0 && w == codeVectors-1 {
-				continue
-			}
-			z := m.ZMM()
-			m.VMOVDQA32(n, z)
-			m.VPERMI2B(t[4+2*i], t[3+2*i], z)
-			pairs[i][w] = z
+	// look takes four characters, of the text codes, and the fifth from those behind,
+	// which shift moves to its place.
+	look := func(four, behind reg.VecVirtual, shift int) {
+		five, last, z := fold(four), m.ZMM(), m.ZMM()
+		m.VPMADDUBSW(pairs, five, five)
+		m.VPMADDWD(fours, five, five)
+		m.VPSLLD(operand.U8(shift), behind, last)
+		m.VPTERNLOGD(operand.U8(ternaryAndOr), fifth, last, five)
+		k, n := m.K(), m.GP32()
+		m.VPTESTNMD(none, four, k)
+		m.VPCOMPRESSD_Z(five, k, five)
+		m.VPCOMPRESSD_Z(flag, k, z)
+		m.VMOVDQU32(five, operand.Mem{Base: out})
+		m.VMOVDQU32(z, operand.Mem{Base: out, Disp: 4 * wordsRoom})
+		m.KMOVW(k, n)
+		m.POPCNTL(n, n)
+		m.LEAQ(operand.Mem{Base: out, Index: n.As64(), Scale: 4}, out)
+	}
+	for w := range placeVectors {
+		look(text[w], text[w+1], 20)
+		if words == bitmapWords {
+			m.VPADDD(step, flag, flag)
+			look(m.behind(text[:], w, 2), text[w+1], 4)
 		}
-		if w > 0 {
-			finish(w - 1)
-		}
+		m.VPADDD(rest, flag, flag)
 	}
-	m.endLoop(digests, texts, found, count)
+	m.VPADDD(next, flag, flag)
+	m.endLoop(digests, texts, count)
+	m.SUBQ(begin, out)
+	m.SHRQ(operand.U8(2), out)
+	m.Store(out, m.ReturnIndex(0))
+	m.end()
 }
 
-// bloom writes the filter for some hundreds of names: a Bloom filter in
-// registers (B. Bloom, Space/time trade-offs in hash coding with allowable errors,
-// 1970). Its tables are like those of the buckets, but the numbers are hashes of
-// all four characters, so that each table lets through only as much as is its
-// share of entries in use, whatever the others do.
-//
-// The hashes are N + iM, as good as independent ones (A. Kirsch, M. Mitzenmacher,
-// Less hashing, same performance, 2006), N and M being numbers that are made of
-// two characters each; half of them begin with the first two, half with the last.
-func (m *match) bloom(tables int) {
-	m.begin(fmt.Sprintf("avx512Bloom%d", tables),
-		fmt.Sprintf("func(textCodes *[2][%[1]d]byte, pairs *[5][%[1]d]byte, tables *[%[2]d][%[1]d]byte, scratch *[%[3]d][%[1]d]byte, digests *[5][16]uint32, texts *[%[4]d][%[1]d]byte, found *[%[5]d]uint64, count int)",
-			zmmBytes, 2*tables, 2*(codeVectors-1), textVectors, foundNumbers),
-		fmt.Sprintf("avx512Bloom%d is avx512Buckets with %[1]d tables of two halves. pairs are for the first character, and for the two characters", tables),
-		"of N and of M. scratch is room for what changes the numbers.")
-	textCodes, pairs, filter, scratch := m.param("textCodes"), m.param("pairs"), m.param("tables"), m.param("scratch")
-	digests, texts, found := m.param("digests"), m.param("texts"), m.param("found")
-	count := m.param("count")
-	const places = codeVectors - 1
-	m.beginLoop() // there are no registers to keep anything in
-	c := m.codes(digests, 0, m.load(m.codesHigh), m.load(m.codesLow))
-	m.writeTexts(c, m.load(vectorAt(textCodes, 0)), vectorAt(textCodes, 1), texts)
-	// number makes the numbers of pairs by two tables.
-	number := func(table int) (n [codeVectors]reg.VecVirtual) {
-		left, right := m.load(vectorAt(pairs, table)), m.load(vectorAt(pairs, table+1))
-		var second [codeVectors]reg.VecVirtual
-		for w := range c {
-			second[w] = m.lookUp(c[w], right)
-		}
-		for w := range c {
-			n[w] = m.behind(second[:], w, 1)
-			m.VPXORD(m.lookUp(c[w], left), n[w], n[w])
-		}
-		return n
+// bitmap writes the second step, which looks the words up.
+func (m *match) bitmap() {
+	m.begin("avx512Bitmap", fmt.Sprintf("func(bitmap *uint32, words *[2][%d]uint32, count int, flags *uint16) int", wordsRoom),
+		"avx512Bitmap lists the flags of the places of count words which the bitmap has, and returns how many they are. Behind the",
+		fmt.Sprintf("flags it writes up to %d more. count is not 0.", avx512Lanes-1))
+	bitmap, words, count, flags := m.param("bitmap"), m.param("words"), m.param("count"), m.param("flags")
+	numbers := m.numbers("avx512BitmapNumbers")
+	one, number := m.spread(numbers(1)), m.spread(numbers(1<<15-1))
+	begin, lanes := m.GP64(), m.GP64()
+	m.MOVQ(flags, begin)
+	m.MOVQ(operand.U32(avx512Lanes), lanes)
+	loop(m.Context, "words")
+	all := m.firstLanes(count, lanes)
+	five, flag := m.load(operand.Mem{Base: words}), m.load(operand.Mem{Base: words, Disp: 4 * wordsRoom})
+	at, word := m.ZMM(), m.ZMM()
+	m.VPSRLD(operand.U8(5), five, at)
+	m.VPANDD(number, at, at)
+	m.VPXORD(word, word, word)
+	m.VPGATHERDD(operand.Mem{Base: bitmap, Index: at, Scale: 4}, all, word)
+	first, second := m.ZMM(), m.ZMM()
+	m.VPROLVD(five, one, first)
+	m.VPSRLD(operand.U8(20), five, second)
+	m.VPROLVD(second, one, second)
+	list := func(k reg.Register) {
+		z, n := m.ZMM(), m.GP32()
+		m.VPCOMPRESSD_Z(flag, k, z)
+		m.VPMOVDW(z, z.AsY()) // into memory it would take far longer
+		m.VMOVDQU64(z.AsY(), operand.Mem{Base: flags})
+		m.KMOVW(k, n)
+		m.POPCNTL(n, n)
+		m.LEAQ(operand.Mem{Base: flags, Index: n.As64(), Scale: 2}, flags)
 	}
-	// x has the numbers of the first two characters and y of the last two; what
-	// they are changed by is in memory, made of the other two.
-	x := number(1)
-	var y [places]reg.VecVirtual
-	for w := range y {
-		y[w] = m.behind(x[:], w, 2)
-	}
-	steps := number(3)
-	for w := range places {
-		other := m.behind(steps[:], w, 2)
-		m.VMOVDQU32(other, vectorAt(scratch, w))
-		m.VPADDB(other, x[w], x[w])
-		m.VMOVDQU32(steps[w], vectorAt(scratch, places+w))
-		m.VPADDB(steps[w], y[w], y[w])
-	}
-	first := m.load(vectorAt(pairs, 0))
-	var in [places]reg.VecVirtual // the buckets it may be in
-	for w := range in {
-		in[w] = m.lookUp(c[w], first)
-	}
-	for t := range tables / 2 {
-		var half [4]reg.VecVirtual
-		for i := range half {
-			half[i] = m.load(vectorAt(filter, 4*t+i))
-		}
-		for w := range in {
-			next, other := m.ZMM(), m.ZMM()
-			if t < tables/2-1 {
-				m.VPADDB(vectorAt(scratch, w), x[w], next)
-				m.VPADDB(vectorAt(scratch, places+w), y[w], other)
-			}
-			m.VPERMI2B(half[1], half[0], x[w])
-			m.VPERMI2B(half[3], half[2], y[w])
-			m.VPTERNLOGD(operand.U8(ternaryAnd), y[w], x[w], in[w])
-			x[w], y[w] = next, other
-		}
-	}
-	for w := range in {
-		m.places(in[w], found, w)
-	}
-	m.endLoop(digests, texts, found, count)
+	// The second place's flag is one more. It is rare that both are there.
+	either, only, k, both := m.ZMM(), m.ZMM(), m.K(), m.K()
+	m.VPORD(second, first, either)
+	m.VPTESTMD(word, either, k)
+	m.VPANDD(first, word, only)
+	m.VPMINUD(one, only, only) // 1 if the first is there
+	m.VPADDD(one, flag, flag)
+	m.VPSUBD(only, flag, flag)
+	m.VPTESTMD(word, first, both)
+	m.VPTESTMD(word, second, both, both)
+	list(k)
+	m.KORTESTW(both, both)
+	m.JZ(operand.LabelRef("next"))
+	m.VPADDD(one, flag, flag)
+	list(both)
+	m.Label("next")
+	m.ADDQ(operand.I8(4*avx512Lanes), words)
+	m.SUBQ(lanes, count)
+	m.JG(operand.LabelRef("words"))
+	m.SUBQ(begin, flags)
+	m.SHRQ(operand.U8(1), flags)
+	m.Store(flags, m.ReturnIndex(0))
+	m.end()
 }
+
+// firstLanes returns a mask of the first count lanes, or all, of which there are
+// lanes.
+func (m *match) firstLanes(count, lanes reg.Register) reg.Register {
+	n, mask, k := m.GP64(), m.GP64(), m.K()
+	m.MOVQ(count, n)
+	m.CMPQ(n, lanes)
+	m.CMOVQGT(lanes, n)
+	m.MOVQ(operand.I32(-1), mask)
+	m.BZHIQ(n, mask, mask)
+	m.KMOVW(mask.As32(), k)
+	return k
+}
+
+// lanes makes a vector of a number for each lane.
+func (m *match) lanes(name string, of func(lane int) int) operand.Mem {
+	base := m.StaticGlobal(name)
+	m.DataAttributes(attr.RODATA | attr.NOPTR)
+	for lane := range avx512Lanes {
+		m.AppendDatum(operand.U32(of(lane)))
+	}
+	return base
+}
+
+// text writes the text codes of vector w by a table, and returns them. K1 has the
+// bytes of the last that are no padding.
+func (m *match) text(w int, codes reg.VecVirtual, table operand.Op, padding operand.Mem, texts reg.Register) (text reg.VecVirtual) {
+	if w < codeVectors-1 {
+		text = m.lookUp(codes, table)
+	} else {
+		text = m.lookUpLast(codes, table, padding)
+	}
+	m.VMOVDQU32(text, vectorAt(texts, w))
+	return text
+}
+
+// gather gathers by indexes that have been multiplied by less than the scale of from,
+// in the lanes that all has.
+func (m *match) gather(from operand.Mem, all reg.Register) reg.VecVirtual {
+	z, k := m.ZMM(), m.K()
+	m.KMOVW(all, k)
+	m.VPXORD(z, z, z)
+	m.VPGATHERDD(from, k, z)
+	return z
+}
+
+// endLoop ends a loop of a filter for many names.
+func (m *match) endLoop(digests, texts, count reg.Register) {
+	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
+	m.DECQ(count)
+	m.JNZ(operand.LabelRef("vectors"))
+}
+
+// Where a slot and a node of the index have what.
+const (
+	slotBytes  = 8
+	slotAfter  = 0
+	slotHead   = 4
+	nodeWords  = 3 // of eight bytes
+	nodeHead   = 0
+	nodeNext   = 12
+	nodeLimits = 20 // a byte each: at, last, length, bound
+)
+
+// keyed writes the function that tells the places at which there may be somebody's
+// anchor from the others, without a branch that depends on it.
+func (m *match) keyed() {
+	m.begin("avx512Keyed",
+		fmt.Sprintf("func(texts *[%d][%d]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
+		"avx512Keyed writes down those of count flags behind whose four characters, by the slots of the index, the fifth may come, and",
+		fmt.Sprintf("the keys of the four; and returns how many they are. Of both it writes up to %d more. count is not 0.", avx512Lanes-1))
+	texts, slots := m.param("texts"), m.param("slots")
+	flags, count := m.param("flags"), m.param("count")
+	keyed, keys := m.param("keyed"), m.param("keys")
+	numbers := m.numbers("avx512KeyedNumbers")
+	folded, byteOf, bits := m.spread(numbers(0x1f1f1f1f)), m.spread(numbers(3)), m.spread(numbers(8*3))
+	pairs, fours := m.spread(numbers(0x20012001)), m.spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
+	fold, fibonacci, one := m.spread(numbers(0x1f)), m.spread(numbers(0x9e3779b1)), m.spread(numbers(1))
+	shift := m.spread(m.Load(m.Param("shift"), m.GP32()))
+	begin, lanes := m.GP64(), m.GP64()
+	m.MOVQ(keyed, begin)
+	m.MOVQ(operand.U32(avx512Lanes), lanes)
+	loop(m.Context, "flags")
+	all := m.firstLanes(count, lanes)
+	flag, place, bit := m.ZMM(), m.ZMM(), m.ZMM()
+	m.VPMOVZXWD_Z(operand.Mem{Base: flags}, all, flag)
+	m.VPANDND(flag, byteOf, place)
+	m.VPSLLD(operand.U8(3), flag, bit)
+	m.VPANDD(bits, bit, bit)
+	four := m.gather(operand.Mem{Base: texts, Index: place, Scale: 1}, all)
+	behind := m.gather(operand.Mem{Base: texts, Index: place, Scale: 1, Disp: zmmBytes}, all)
+	m.VPSHRDVD(bit, behind, four)
+	m.VPSRLVD(bit, behind, behind)
+	m.VPANDD(fold, behind, behind)
+	m.VPANDD(folded, four, four)
+	m.VPMADDUBSW(pairs, four, four)
+	m.VPMADDWD(fours, four, four)
+	hash := m.ZMM()
+	m.VPMULLD(fibonacci, four, hash)
+	m.VPSRLVD(shift, hash, hash)
+	in := m.gather(operand.Mem{Base: slots, Index: hash, Scale: slotBytes, Disp: slotAfter}, all)
+	m.VPSRLVD(behind, in, in)
+	k, found := m.K(), m.GP64()
+	m.VPTESTMD(one, in, all, k)
+	m.VPCOMPRESSD_Z(flag, k, flag)
+	m.VPCOMPRESSD_Z(four, k, four)
+	m.VMOVDQU32(flag, operand.Mem{Base: keyed})
+	m.VMOVDQU32(four, operand.Mem{Base: keys})
+	m.KMOVW(k, found.As32())
+	m.POPCNTL(found.As32(), found.As32())
+	m.LEAQ(operand.Mem{Base: keyed, Index: found, Scale: 4}, keyed)
+	m.LEAQ(operand.Mem{Base: keys, Index: found, Scale: 4}, keys)
+	m.ADDQ(operand.I8(2*avx512Lanes), flags)
+	m.SUBQ(lanes, count)
+	m.JG(operand.LabelRef("flags"))
+	m.SUBQ(begin, keyed)
+	m.SHRQ(operand.U8(2), keyed)
+	m.Store(keyed, m.ReturnIndex(0))
+	m.end()
+}
+
+// near writes the function that compares the first eight characters of names.
+func (m *match) near() {
+	m.begin("avx512Near",
+		fmt.Sprintf("func(texts *[%d][%d]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
+		"avx512Near leaves those of count flags and keys for which the first node of the index is near or not the last one, and",
+		"returns how many they are. count is not 0.")
+	texts, slots, nodes := m.param("texts"), m.param("slots"), m.param("nodes")
+	count, keyed, keys := m.param("count"), m.param("keyed"), m.param("keys")
+	numbers := m.numbers("avx512NearNumbers")
+	number := func(n uint32) reg.VecVirtual { return m.spread(numbers(n)) }
+	byteOf, low, all1 := number(3), number(0xff), number(0xffffffff)
+	lane, vector, wordOf := number(4*(avx512Lanes-1)), number(^uint32(vectorFlags-1)), number(4*(textVectors-1))
+	ones8, ones16, fibonacci := number(0x01010101), number(0x00010001), number(0x9e3779b1)
+	shift := m.spread(m.Load(m.Param("shift"), m.GP32()))
+	outFlags, outKeys, begin, lanes := m.GP64(), m.GP64(), m.GP64(), m.GP64()
+	m.MOVQ(keyed, outFlags)
+	m.MOVQ(keyed, begin)
+	m.MOVQ(keys, outKeys)
+	m.MOVQ(operand.U32(avx512Lanes), lanes)
+	op := func(emit func(z reg.VecVirtual)) reg.VecVirtual {
+		z := m.ZMM()
+		emit(z)
+		return z
+	}
+	and := func(a, b reg.VecVirtual) reg.VecVirtual { return op(func(z reg.VecVirtual) { m.VPANDD(a, b, z) }) }
+	right := func(a reg.VecVirtual, n uint64) reg.VecVirtual {
+		return op(func(z reg.VecVirtual) { m.VPSRLD(operand.U8(n), a, z) })
+	}
+	left := func(a reg.VecVirtual, n uint64) reg.VecVirtual {
+		return op(func(z reg.VecVirtual) { m.VPSLLD(operand.U8(n), a, z) })
+	}
+	loop(m.Context, "flags")
+	all := m.firstLanes(count, lanes)
+	flag, key := m.load(operand.Mem{Base: keyed}), m.load(operand.Mem{Base: keys})
+	hash := op(func(z reg.VecVirtual) { m.VPMULLD(fibonacci, key, z) })
+	m.VPSRLVD(shift, hash, hash)
+	at := m.gather(operand.Mem{Base: slots, Index: hash, Scale: slotBytes, Disp: slotHead}, all)
+	node := op(func(z reg.VecVirtual) { m.VPADDD(at, at, z) }) // nodeWords times
+	m.VPADDD(at, node, node)
+	of := func(disp int) reg.VecVirtual {
+		return m.gather(operand.Mem{Base: nodes, Index: node, Scale: 8, Disp: disp}, all)
+	}
+	limits := of(nodeLimits)
+	// The name begins so many characters before its anchor.
+	place := op(func(z reg.VecVirtual) { m.VPSRLD(operand.U8(4), flag, z) })
+	m.VPANDD(wordOf, place, place)
+	m.VPADDD(and(flag, byteOf), place, place)
+	m.VPSUBD(and(limits, low), place, place)
+	fits, k := m.K(), m.K()
+	m.VPCMPUD(operand.U8(compareNotAbove), and(right(limits, 8), low), place, all, fits)
+	word := op(func(z reg.VecVirtual) { m.VPSRLD(operand.U8(2), place, z) })
+	m.VPSLLD(operand.U8(6), word, word)
+	m.VPADDD(and(flag, lane), word, word)
+	m.VPADDD(and(flag, vector), word, word)
+	text := func(i int) reg.VecVirtual {
+		return m.gather(operand.Mem{Base: texts, Index: word, Scale: 1, Disp: zmmBytes * i}, fits)
+	}
+	bit := left(and(place, byteOf), 3)
+	first, second, third := text(0), text(1), text(2)
+	m.VPSHRDVD(bit, second, first)
+	m.VPSHRDVD(bit, third, second)
+	m.VPXORD(of(nodeHead), first, first)
+	m.VPXORD(of(nodeHead+4), second, second)
+	// The second four characters are as many as the name has more than four.
+	length := and(right(limits, 16), low)
+	m.VPSUBD(number(4), length, length)
+	m.VPSLLD(operand.U8(3), length, length)
+	behind := op(func(z reg.VecVirtual) { m.VPSLLVD(length, all1, z) })
+	m.VPANDND(second, behind, second)
+	m.VPMINUB(ones8, first, first)
+	m.VPMINUB(ones8, second, second)
+	m.VPADDB(second, first, first)
+	m.VPMADDUBSW(ones8, first, first)
+	m.VPMADDWD(ones16, first, first)
+	m.VPCMPUD(operand.U8(compareNotAbove), right(limits, 24), first, fits, k)
+	// Of what is none, the sign is set.
+	next, more := of(nodeNext), m.K()
+	m.VPCMPD(operand.U8(compareAbove), all1, next, all, more)
+	m.KORW(k, more, k)
+	m.VPCOMPRESSD_Z(flag, k, flag)
+	m.VPCOMPRESSD_Z(key, k, key)
+	m.VMOVDQU32(flag, operand.Mem{Base: outFlags})
+	m.VMOVDQU32(key, operand.Mem{Base: outKeys})
+	n := m.GP64()
+	m.KMOVW(k, n.As32())
+	m.POPCNTL(n.As32(), n.As32())
+	m.LEAQ(operand.Mem{Base: outFlags, Index: n, Scale: 4}, outFlags)
+	m.LEAQ(operand.Mem{Base: outKeys, Index: n, Scale: 4}, outKeys)
+	m.ADDQ(operand.I8(4*avx512Lanes), keyed)
+	m.ADDQ(operand.I8(4*avx512Lanes), keys)
+	m.SUBQ(lanes, count)
+	m.JG(operand.LabelRef("flags"))
+	m.SUBQ(begin, outFlags)
+	m.SHRQ(operand.U8(2), outFlags)
+	m.Store(outFlags, m.ReturnIndex(0))
+	m.end()
+}
+
+// Comparisons of VPCMPD and VPCMPUD.
+const (
+	compareNotAbove = 2
+	compareAbove    = 6
+)

@@ -16,8 +16,8 @@
 //     be: by the generator, once for a step, or once for a vector.
 //   - avx512.go and avx512match.go: the operations in AVX-512, two vectors
 //     side by side, and the matchers that look for names in the digests.
-//   - avx512set.go and avx512list.go: the filters that look for many names
-//     together, and what is made of the flags they set.
+//   - avx512set.go and avx512sieve.go: the filters that look for many names
+//     together, and what is made of the flags they list.
 //   - avx2.go and avx2match.go: the same in AVX2, but for those filters.
 //   - allocate.go: registers for vectors.
 //   - assemble.go: the files.

@@ -52,15 +52,17 @@ func generate(out string) error {
 		m.filter(characters)
 	}
 	m.distance()
-	for _, words := range []int{bitmapWords / 2, bitmapWords} {
-		m.bitmap(words)
-	}
-	m.some()
-	m.list()
+	// What works together is near together: with the hash between, there are no places
+	// to spare in the first instruction cache.
+	m.sieve("avx512Sieve5", sieveTables, false)
+	m.sieve("avx512Sieve3Few", sieveNumbers, true)
+	m.sieve("avx512Sieve3", sieveNumbers, false)
+	m.sift()
 	m.keyed()
-	m.buckets()
-	for _, tables := range []int{6, 16} {
-		m.bloom(tables)
+	m.near()
+	m.bitmap()
+	for _, words := range []int{bitmapWords, bitmapWords / 2} {
+		m.words(words)
 	}
 	if err := assemble(ctx, out, "avx512match"); err != nil {
 		return err
