@@ -98,15 +98,15 @@ func (p *avx512Pass) matchGroup(at uint64) {
 	if count == 0 {
 		return
 	}
-	count = avx512Keyed(&a.texts[0], &x.slots[0].after, uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
+	count = avx512Keyed(&a.texts[0], &x.after[0], uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
 	if count == 0 {
 		return
 	}
-	count = avx512Near(&a.texts[0], &x.slots[0].after, uint32(x.shift), &x.nodes[0].head, count, &a.keyed[0], &a.keys[0])
+	count = avx512Near(&a.texts[0], &x.heads[0], uint32(x.shift), &x.nodes[0].head, count, &a.keyed[0], &a.keys[0])
 	for i, flag := range a.keyed[:count] {
 		c := avx512Candidate{vector: uint8(flag / avx512Flags), lane: uint8(flag / 4 % avx512Lanes)}
 		place := int(flag/avx512TextBytes%(avx512Texts+1)*4 + flag%4)
-		for n := x.node(x.slots[x.hash(a.keys[i])].head); n != nil; n = x.next(n) {
+		for n := x.node(x.heads[x.hash(a.keys[i])]); n != nil; n = x.next(n) {
 			begin, ok := n.begin(a.keys[i], place)
 			if !ok {
 				continue

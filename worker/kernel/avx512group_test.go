@@ -246,14 +246,14 @@ func TestAVX512Keyed(t *testing.T) {
 						nearFlags, nearKeys = append(nearFlags, uint32(flag)), append(nearKeys, k)
 					}
 				})
-				got := avx512Keyed(&a.texts[0], &x.slots[0].after, uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
+				got := avx512Keyed(&a.texts[0], &x.after[0], uint32(x.shift), &a.listed[0], count, &a.keyed[0], &a.keys[0])
 				if !slices.Equal(a.keyed[:got], keyed) || !slices.Equal(a.keys[:got], keys) {
 					t.Fatalf("%d of %d flags with keys, want %d", got, count, len(keyed))
 				}
 				if got == 0 {
 					return
 				}
-				got = avx512Near(&a.texts[0], &x.slots[0].after, uint32(x.shift), &x.nodes[0].head, got, &a.keyed[0], &a.keys[0])
+				got = avx512Near(&a.texts[0], &x.heads[0], uint32(x.shift), &x.nodes[0].head, got, &a.keyed[0], &a.keys[0])
 				if !slices.Equal(a.keyed[:got], nearFlags) || !slices.Equal(a.keys[:got], nearKeys) {
 					t.Fatalf("%d of %d flags are near, want %d", got, len(keyed), len(nearFlags))
 				}
@@ -264,11 +264,8 @@ func TestAVX512Keyed(t *testing.T) {
 
 // TestAVX512IndexLayout says what the assembly takes for granted.
 func TestAVX512IndexLayout(t *testing.T) {
-	var slot anchorSlot
 	var node anchorNode
 	for name, offsets := range map[string][2]uintptr{
-		"slot":   {unsafe.Sizeof(slot), 8},
-		"head":   {unsafe.Offsetof(slot.head), 4},
 		"node":   {unsafe.Sizeof(node), 24},
 		"next":   {unsafe.Offsetof(node.next), 12},
 		"at":     {unsafe.Offsetof(node.at), 20},

@@ -89,17 +89,17 @@ func avx512Sieve3(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]ui
 //go:noescape
 func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, flags *uint16) int
 
-// avx512Keyed writes down those of count flags behind whose four characters, by the slots of the index, the fifth may come, and
+// avx512Keyed writes down those of count flags behind whose four characters, by the index's after, the fifth may come, and
 // the keys of the four; and returns how many they are. Of both it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Keyed(texts *[8][64]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
+func avx512Keyed(texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
 
 // avx512Near leaves those of count flags and keys for which the first node of the index is near or not the last one, and
 // returns how many they are. count is not 0.
 //
 //go:noescape
-func avx512Near(texts *[8][64]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
+func avx512Near(texts *[8][64]byte, heads *int32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
 
 // avx512Bitmap lists the flags of the places of count words which the bitmap has, and returns how many they are. Behind the
 // flags it writes up to 15 more. count is not 0.

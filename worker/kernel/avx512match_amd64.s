@@ -3199,11 +3199,11 @@ enough1:
 	VZEROUPPER
 	RET
 
-// func avx512Keyed(texts *[8][64]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
+// func avx512Keyed(texts *[8][64]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI2, CMOV, POPCNT
 TEXT ·avx512Keyed(SB), NOSPLIT, $0-64
 	MOVQ         texts+0(FP), AX
-	MOVQ         slots+8(FP), CX
+	MOVQ         after+8(FP), CX
 	MOVQ         flags+24(FP), DX
 	MOVQ         count+32(FP), BX
 	MOVQ         keyed+40(FP), SI
@@ -3257,7 +3257,7 @@ flags:
 	VPSRLVD       Z8, Z10, Z10
 	KMOVW         K1, K2
 	VPXORD        Z14, Z14, Z14
-	VPGATHERDD    (CX)(Z10*8), K2, Z14
+	VPGATHERDD    (CX)(Z10*4), K2, Z14
 	VPSRLVD       Z13, Z14, Z14
 	VPTESTMD      Z7, Z14, K1, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
@@ -3287,11 +3287,11 @@ DATA avx512KeyedNumbers<>+24(SB)/4, $0x9e3779b1
 DATA avx512KeyedNumbers<>+28(SB)/4, $0x00000001
 GLOBL avx512KeyedNumbers<>(SB), RODATA|NOPTR, $32
 
-// func avx512Near(texts *[8][64]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
+// func avx512Near(texts *[8][64]byte, heads *int32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, BMI2, CMOV, POPCNT
 TEXT ·avx512Near(SB), NOSPLIT, $0-64
 	MOVQ         texts+0(FP), AX
-	MOVQ         slots+8(FP), CX
+	MOVQ         heads+8(FP), CX
 	MOVQ         nodes+24(FP), DX
 	MOVQ         count+32(FP), BX
 	MOVQ         keyed+40(FP), SI
@@ -3334,7 +3334,7 @@ flags:
 	VPSRLVD       Z9, Z12, Z12
 	KMOVW         K1, K2
 	VPXORD        Z13, Z13, Z13
-	VPGATHERDD    4(CX)(Z12*8), K2, Z13
+	VPGATHERDD    (CX)(Z12*4), K2, Z13
 	VPADDD        Z13, Z13, Z12
 	VPADDD        Z13, Z12, Z12
 	KMOVW         K1, K2

@@ -320,20 +320,16 @@ func (g *group) lastEnd() (end uint64) {
 
 // anchorIndex finds the members that have an anchor, by its key.
 type anchorIndex struct {
-	slots []anchorSlot // by a hash of the key
+	// By a hash of the key: which characters may come behind an anchor, bit i for the
+	// one folded to i, so that most places are seen to have nobody's anchor without a
+	// look at the nodes; and the first node of a chain, -1 for none.
+	after []uint32
+	heads []int32
 	nodes []anchorNode
 	free  int32 // the first of a chain of nodes
 	count int   // nodes in use
 	most  int   // nodes for which it is large enough
 	shift uint
-}
-
-// anchorSlot is the beginning of a chain.
-type anchorSlot struct {
-	// after has which characters may come behind: bit i is set for the one folded to i.
-	// So most places are seen to have nobody's anchor without a look at the nodes.
-	after uint32
-	head  int32 // a node's number, -1 for none; then after is 0
 }
 
 // anchorNode tells so much of a name that most places are seen not to have it
@@ -380,15 +376,16 @@ func (x *anchorIndex) reset(count int) {
 	for 1<<bits < 2*count || 1<<bits < min(indexSlots*count, indexSlotsMost) {
 		bits++
 	}
-	if len(x.slots) != 1<<bits {
-		x.slots = make([]anchorSlot, 1<<bits)
+	if len(x.heads) != 1<<bits {
+		x.after, x.heads = make([]uint32, 1<<bits), make([]int32, 1<<bits)
 	}
-	for i := range x.slots {
-		x.slots[i] = anchorSlot{head: -1}
+	clear(x.after)
+	for i := range x.heads {
+		x.heads[i] = -1
 	}
 	x.nodes = slices.Grow(x.nodes[:0], count)
 	x.free, x.count, x.shift = -1, 0, 32-bits
-	x.most = min(max(2*count, indexLeast), len(x.slots))
+	x.most = min(max(2*count, indexLeast), len(x.heads))
 }
 
 const (
@@ -418,21 +415,21 @@ func (x *anchorIndex) add(w *wanted, at uint8, after uint32) {
 		x.nodes = append(x.nodes, anchorNode{})
 	}
 	k := w.keyAt(at)
-	slot := &x.slots[x.hash(k)]
+	slot := x.hash(k)
 	x.nodes[i] = anchorNode{
-		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: slot.head, query: int32(w.query),
+		head: binary.LittleEndian.Uint64(w.name[:]), key: k, next: x.heads[slot], query: int32(w.query),
 		at: at, last: uint8(search.HashedNameLen - w.n), length: uint8(min(longHead, w.n)), bound: uint8(w.bound),
 	}
-	slot.head = i
-	slot.after |= after
+	x.heads[slot] = i
+	x.after[slot] |= after
 	x.count++
 }
 
 // remove may leave in after what came behind the anchor, while others are in the
 // same chain.
 func (x *anchorIndex) remove(w *wanted, at uint8) {
-	slot := &x.slots[x.hash(w.keyAt(at))]
-	for p := &slot.head; *p >= 0; p = &x.nodes[*p].next {
+	slot := x.hash(w.keyAt(at))
+	for p := &x.heads[slot]; *p >= 0; p = &x.nodes[*p].next {
 		i := *p
 		if n := &x.nodes[i]; int(n.query) == w.query && n.at == at {
 			*p, n.next, x.free = n.next, x.free, i
@@ -440,19 +437,19 @@ func (x *anchorIndex) remove(w *wanted, at uint8) {
 			break
 		}
 	}
-	if slot.head < 0 {
-		slot.after = 0
+	if x.heads[slot] < 0 {
+		x.after[slot] = 0
 	}
 }
 
 // first returns the first node that may have the key with a class behind it, nil for
 // none.
 func (x *anchorIndex) first(key uint32, behind uint8) *anchorNode {
-	slot := &x.slots[x.hash(key)]
-	if slot.after>>(behind&foldMask)&1 == 0 {
+	slot := x.hash(key)
+	if x.after[slot]>>(behind&foldMask)&1 == 0 {
 		return nil
 	}
-	return x.node(slot.head)
+	return x.node(x.heads[slot])
 }
 
 func (x *anchorIndex) next(n *anchorNode) *anchorNode { return x.node(n.next) }
@@ -467,7 +464,7 @@ func (x *anchorIndex) node(i int32) *anchorNode {
 // chain returns how many nodes there are where those with the key are.
 func (x *anchorIndex) chain(key uint32) int {
 	count := 0
-	for n := x.node(x.slots[x.hash(key)].head); n != nil; n = x.next(n) {
+	for n := x.node(x.heads[x.hash(key)]); n != nil; n = x.next(n) {
 		count++
 	}
 	return count

@@ -235,11 +235,8 @@ func (m *match) endLoop(digests, texts, count reg.Register) {
 	m.JNZ(operand.LabelRef("vectors"))
 }
 
-// Where a slot and a node of the index have what.
+// Where a node of the index has what.
 const (
-	slotBytes  = 8
-	slotAfter  = 0
-	slotHead   = 4
 	nodeWords  = 3 // of eight bytes
 	nodeHead   = 0
 	nodeNext   = 12
@@ -250,10 +247,10 @@ const (
 // anchor from the others, without a branch that depends on it.
 func (m *match) keyed() {
 	m.begin("avx512Keyed",
-		fmt.Sprintf("func(texts *[%d][%d]byte, slots *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
-		"avx512Keyed writes down those of count flags behind whose four characters, by the slots of the index, the fifth may come, and",
+		fmt.Sprintf("func(texts *[%d][%d]byte, after *uint32, shift uint32, flags *uint16, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
+		"avx512Keyed writes down those of count flags behind whose four characters, by the index's after, the fifth may come, and",
 		fmt.Sprintf("the keys of the four; and returns how many they are. Of both it writes up to %d more. count is not 0.", avx512Lanes-1))
-	texts, slots := m.param("texts"), m.param("slots")
+	texts, after := m.param("texts"), m.param("after")
 	flags, count := m.param("flags"), m.param("count")
 	keyed, keys := m.param("keyed"), m.param("keys")
 	numbers := m.numbers("avx512KeyedNumbers")
@@ -282,7 +279,7 @@ func (m *match) keyed() {
 	hash := m.ZMM()
 	m.VPMULLD(fibonacci, four, hash)
 	m.VPSRLVD(shift, hash, hash)
-	in := m.gather(operand.Mem{Base: slots, Index: hash, Scale: slotBytes, Disp: slotAfter}, all)
+	in := m.gather(operand.Mem{Base: after, Index: hash, Scale: 4}, all)
 	m.VPSRLVD(behind, in, in)
 	k, found := m.K(), m.GP64()
 	m.VPTESTMD(one, in, all, k)
@@ -306,10 +303,10 @@ func (m *match) keyed() {
 // near writes the function that compares the first eight characters of names.
 func (m *match) near() {
 	m.begin("avx512Near",
-		fmt.Sprintf("func(texts *[%d][%d]byte, slots *uint32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
+		fmt.Sprintf("func(texts *[%d][%d]byte, heads *int32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int", textVectors, zmmBytes),
 		"avx512Near leaves those of count flags and keys for which the first node of the index is near or not the last one, and",
 		"returns how many they are. count is not 0.")
-	texts, slots, nodes := m.param("texts"), m.param("slots"), m.param("nodes")
+	texts, heads, nodes := m.param("texts"), m.param("heads"), m.param("nodes")
 	count, keyed, keys := m.param("count"), m.param("keyed"), m.param("keys")
 	numbers := m.numbers("avx512NearNumbers")
 	number := func(n uint32) reg.VecVirtual { return m.spread(numbers(n)) }
@@ -339,7 +336,7 @@ func (m *match) near() {
 	flag, key := m.load(operand.Mem{Base: keyed}), m.load(operand.Mem{Base: keys})
 	hash := op(func(z reg.VecVirtual) { m.VPMULLD(fibonacci, key, z) })
 	m.VPSRLVD(shift, hash, hash)
-	at := m.gather(operand.Mem{Base: slots, Index: hash, Scale: slotBytes, Disp: slotHead}, all)
+	at := m.gather(operand.Mem{Base: heads, Index: hash, Scale: 4}, all)
 	node := op(func(z reg.VecVirtual) { m.VPADDD(at, at, z) }) // nodeWords times
 	m.VPADDD(at, node, node)
 	of := func(disp int) reg.VecVirtual {
