@@ -29,7 +29,8 @@ const (
 
 	batchVectors = 32
 	placeVectors = codeVectors - 1
-	// keptRoom has room for all places of a batch, and for a vector behind them.
+	// keptRoom has room for all places of a batch, and for a vector behind them. (The
+	// places are a multiple of what the second step looks at in one go.)
 	keptRoom = batchVectors*placeVectors*numberFlags + zmmBytes
 )
 
@@ -161,7 +162,7 @@ const (
 	siftHalves = 2
 	// siftStreams is how many vectors of places it looks at side by side, sharing the
 	// tables.
-	siftStreams = 2
+	siftStreams = 3
 	// siftTables is how many tables it has at most.
 	siftTables = 24
 )
@@ -219,17 +220,20 @@ func (m *match) sift() {
 	m.MOVQ(tables, table)
 	m.MOVQ(pairs, left)
 	loop(m.Context, "tables")
-	var found [siftStreams][2][siftHalves]reg.VecVirtual
-	for i := range 2 {
-		for j := range siftHalves {
-			low, high := m.load(vectorAt(table, 4*i+2*j)), m.load(vectorAt(table, 4*i+2*j+1))
+	for j := range siftHalves {
+		var found [siftStreams][2]reg.VecVirtual
+		for i := range 2 {
+			low, high := m.load(vectorAt(table, 2*(siftHalves*i+j))), m.load(vectorAt(table, 2*(siftHalves*i+j)+1))
 			m.sideBySide(siftStreams, func(s int) {
 				z := m.ZMM()
 				m.VMOVDQA32(hash[s][i], z)
 				m.VPERMI2B(high, low, z)
-				found[s][i][j] = z
+				found[s][i] = z
 			})
 		}
+		m.sideBySide(siftStreams, func(s int) {
+			m.VPTERNLOGD(operand.U8(ternaryAnd), found[s][1], found[s][0], in[s][j])
+		})
 	}
 	m.sideBySide(siftStreams, func(s int) {
 		for i := range 2 {
@@ -237,9 +241,6 @@ func (m *match) sift() {
 		}
 		m.VPXORD(hash[s][1], step[s][0], step[s][0])
 		m.VPADDB(hash[s][0], step[s][1], step[s][1])
-		for j := range siftHalves {
-			m.VPTERNLOGD(operand.U8(ternaryAnd), found[s][1][j], found[s][0][j], in[s][j])
-		}
 	})
 	m.ADDQ(operand.I32(2*siftHalves*2*zmmBytes), table)
 	m.DECQ(left)
