@@ -10,11 +10,11 @@ import (
 
 const (
 	avx512Texts = 7 // vectors of a hashed name's text codes
-	// avx512Flags is how many flags there are for a vector of candidates, one for each
-	// byte of its texts, and of eight bytes for what is behind.
-	avx512Flags = (avx512Texts + 1) * avx512TextBytes
 	// avx512TextBytes is the size of a vector of text codes.
 	avx512TextBytes = 4 * avx512Lanes
+	// avx512Flags is how many flags there are for a vector of candidates: one for each
+	// byte of its texts, and of the vector behind them.
+	avx512Flags = (avx512Texts + 1) * avx512TextBytes
 	// avx512Most is how many places there are in a batch where an anchor may stand.
 	avx512Most = avx512Batch * anchorPlaces * avx512Lanes
 	// avx512SieveFew is how many anchors at most let so little pass the sieve that most

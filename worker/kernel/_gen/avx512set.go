@@ -195,6 +195,20 @@ func (m *match) firstLanes(count, lanes reg.Register) reg.Register {
 	return k
 }
 
+// list writes the lanes of a and b that k has to where two pointers point, and moves
+// these on.
+func (m *match) list(k reg.Register, a, b reg.VecVirtual, toA, toB reg.Register) {
+	m.VPCOMPRESSD_Z(a, k, a)
+	m.VPCOMPRESSD_Z(b, k, b)
+	m.VMOVDQU32(a, operand.Mem{Base: toA})
+	m.VMOVDQU32(b, operand.Mem{Base: toB})
+	n := m.GP64()
+	m.KMOVW(k, n.As32())
+	m.POPCNTL(n.As32(), n.As32())
+	m.LEAQ(operand.Mem{Base: toA, Index: n, Scale: 4}, toA)
+	m.LEAQ(operand.Mem{Base: toB, Index: n, Scale: 4}, toB)
+}
+
 // lanes makes a vector of a number for each lane.
 func (m *match) lanes(name string, of func(lane int) int) operand.Mem {
 	base := m.StaticGlobal(name)
@@ -281,16 +295,9 @@ func (m *match) keyed() {
 	m.VPSRLVD(shift, hash, hash)
 	in := m.gather(operand.Mem{Base: after, Index: hash, Scale: 4}, all)
 	m.VPSRLVD(behind, in, in)
-	k, found := m.K(), m.GP64()
+	k := m.K()
 	m.VPTESTMD(one, in, all, k)
-	m.VPCOMPRESSD_Z(flag, k, flag)
-	m.VPCOMPRESSD_Z(four, k, four)
-	m.VMOVDQU32(flag, operand.Mem{Base: keyed})
-	m.VMOVDQU32(four, operand.Mem{Base: keys})
-	m.KMOVW(k, found.As32())
-	m.POPCNTL(found.As32(), found.As32())
-	m.LEAQ(operand.Mem{Base: keyed, Index: found, Scale: 4}, keyed)
-	m.LEAQ(operand.Mem{Base: keys, Index: found, Scale: 4}, keys)
+	m.list(k, flag, four, keyed, keys)
 	m.ADDQ(operand.I8(2*avx512Lanes), flags)
 	m.SUBQ(lanes, count)
 	m.JG(operand.LabelRef("flags"))
@@ -379,15 +386,7 @@ func (m *match) near() {
 	next, more := of(nodeNext), m.K()
 	m.VPCMPD(operand.U8(compareAbove), all1, next, all, more)
 	m.KORW(k, more, k)
-	m.VPCOMPRESSD_Z(flag, k, flag)
-	m.VPCOMPRESSD_Z(key, k, key)
-	m.VMOVDQU32(flag, operand.Mem{Base: outFlags})
-	m.VMOVDQU32(key, operand.Mem{Base: outKeys})
-	n := m.GP64()
-	m.KMOVW(k, n.As32())
-	m.POPCNTL(n.As32(), n.As32())
-	m.LEAQ(operand.Mem{Base: outFlags, Index: n, Scale: 4}, outFlags)
-	m.LEAQ(operand.Mem{Base: outKeys, Index: n, Scale: 4}, outKeys)
+	m.list(k, flag, key, outFlags, outKeys)
 	m.ADDQ(operand.I8(4*avx512Lanes), keyed)
 	m.ADDQ(operand.I8(4*avx512Lanes), keys)
 	m.SUBQ(lanes, count)

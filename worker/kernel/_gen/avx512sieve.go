@@ -130,7 +130,7 @@ func (m *match) sieve(name string, tables int, few bool) {
 			keep[i] = m.ZMM()
 			m.VPERMB(n, at, keep[i])
 		}
-		// Half a vector, which is seldom in two cache lines, is nearly always enough.
+		// Half a vector, which is less often in two cache lines, is nearly always enough.
 		for i, z := range keep {
 			m.VMOVDQU64(z.AsY(), keptAt(kept, i, 0))
 		}
