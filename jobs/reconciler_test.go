@@ -559,7 +559,7 @@ func TestLastChunkIsGivenToASecondWorker(t *testing.T) {
 				if second.Lo != first.Lo || second.Hi != first.Hi {
 					t.Fatalf("got %+v, want a copy of %+v", second, first)
 				}
-				b.age(t, second, longAgo)
+				b.age(t, second, time.Now().Add(-3*time.Second)) // for which a first copy comes
 				b.reconcile(t)
 				if third := b.tryClaim(t, job); third != nil {
 					t.Fatalf("a copy was copied: %+v", third)
@@ -586,6 +586,37 @@ func TestLastChunkIsGivenToASecondWorker(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHungCopiesAreCopiedAgain has a chunk hang in two workers that live on: a third gets it.
+func TestHungCopiesAreCopiedAgain(t *testing.T) {
+	t.Parallel()
+	jobstest.Each(t, func(t *testing.T, open func() redis.UniversalClient) {
+		b := newBench(t, open(), jobs.Limits{})
+		if err := b.store.Heartbeat(t.Context(), "w", 8, 1); err != nil {
+			t.Fatal(err)
+		}
+		job := b.submit(t, spec(10))
+		first := b.claim(t, job)
+		b.age(t, first, longAgo)
+		b.reconcile(t)
+		second := b.claim(t, job)
+		b.age(t, second, longAgo)
+		b.reconcile(t)
+		third := b.claim(t, job)
+		if third.Lo != first.Lo || third.Hi != first.Hi {
+			t.Fatalf("got %+v, want another copy of %+v", third, first)
+		}
+		b.commit(t, third)
+		for _, hung := range []*jobs.Chunk{first, second} {
+			if _, _, err := b.store.Commit(t.Context(), hung, make([][]jobs.Hit, 1)); !errors.Is(err, jobs.ErrLost) {
+				t.Errorf("the commit of one that hung: got %v, want ErrLost", err)
+			}
+		}
+		if got := b.get(t, job.ID); got.State != jobs.Exhausted || got.Progress.Redone != 20 || got.Progress.Searched != 10 {
+			t.Errorf("got %+v, want EXHAUSTED with 20 redone", got)
+		}
+	})
 }
 
 // log returns the hits of a job's log and the number of its events.

@@ -26,7 +26,7 @@ local LEASE = 3000        -- ms that an attempt is held without being renewed
 local ORPHAN = 9500       -- ms that an attached job lives without a watcher: ten seconds, less what the reconciler takes to come by
 local ABSENCE = 3000      -- ms without any process after which nobody could have attended either
 local MAX_DEATHS = 3      -- a chunk that killed so many attempts is poison
-local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker
+local STRAGGLER = 2000    -- ms after which a chunk may be given to a second worker; to each further one, four times as long after the one before
 local RECHECK = 2000      -- ms after which a ticket that nobody used is looked after
 local BATCH = 1000        -- hits that one script moves at most: about 5 ms of Redis's time
 local PUBLISHED = 200     -- hits that one message carries at most; beyond that watchers read the log
@@ -344,21 +344,24 @@ local function lost(attempt)
   return {'lost'}
 end
 
--- straggler returns a chunk that one attempt alone has had for long, when there is nothing else to do. A chunk whose
--- copy was committed first is finished, although its dead worker's lease goes on for a while.
+-- straggler returns a chunk of which all attempts have been there for long, when there is nothing else to do: each copy
+-- is given four times as long as the one before, so that a chunk ends although several of them hang. A chunk whose copy was
+-- committed first is finished, although its dead worker's lease goes on for a while.
 local function straggler()
-  -- The keys of holders are strings: miniredis's Lua fills up an array to a key that is a number of millions.
-  local all, holders = redis.call('HVALS', attempts), {}
+  -- The keys are strings: miniredis's Lua fills up an array to a key that is a number of millions.
+  local all, patience, latest = redis.call('HVALS', attempts), {}, {}
+  local function begin_of(record) return tonumber(string.match(record, '^%d+:%d+:(%d+)')) end
   for _, record in ipairs(all) do
     local lo = string.match(record, '^%d+')
-    holders[lo] = (holders[lo] or 0) + 1
+    patience[lo] = patience[lo] and 4 * patience[lo] or STRAGGLER
+    latest[lo] = math.max(latest[lo] or 0, begin_of(record))
   end
-  local first, since, stop = nil, now - STRAGGLER, horizon()
+  local first, since, stop = nil, now, horizon()
   for _, record in ipairs(all) do
     local lo, hi = parse(record)
-    local begin = tonumber(string.match(record, '^%d+:%d+:(%d+)'))
-    if begin < since and lo < stop and holders[int(lo)] == 1 and not finished(lo, hi) then
-      first, since = int(lo) .. ':' .. int(hi), begin
+    local begin, key = begin_of(record), int(lo)
+    if begin < since and lo < stop and latest[key] < now - patience[key] and not finished(lo, hi) then
+      first, since = key .. ':' .. int(hi), begin
     end
   end
   return first
