@@ -251,7 +251,6 @@ func (m *match) endLoop(digests, texts, count reg.Register) {
 
 // Where a node of the index has what.
 const (
-	nodeWords  = 3 // of eight bytes
 	nodeHead   = 0
 	nodeNext   = 12
 	nodeLimits = 20 // a byte each: at, last, length, bound
@@ -335,16 +334,13 @@ func (m *match) near() {
 	right := func(a reg.VecVirtual, n uint64) reg.VecVirtual {
 		return op(func(z reg.VecVirtual) { m.VPSRLD(operand.U8(n), a, z) })
 	}
-	left := func(a reg.VecVirtual, n uint64) reg.VecVirtual {
-		return op(func(z reg.VecVirtual) { m.VPSLLD(operand.U8(n), a, z) })
-	}
 	loop(m.Context, "flags")
 	all := m.firstLanes(count, lanes)
 	flag, key := m.load(operand.Mem{Base: keyed}), m.load(operand.Mem{Base: keys})
 	hash := op(func(z reg.VecVirtual) { m.VPMULLD(fibonacci, key, z) })
 	m.VPSRLVD(shift, hash, hash)
 	at := m.gather(operand.Mem{Base: heads, Index: hash, Scale: 4}, all)
-	node := op(func(z reg.VecVirtual) { m.VPADDD(at, at, z) }) // nodeWords times
+	node := op(func(z reg.VecVirtual) { m.VPADDD(at, at, z) }) // a node is three times eight bytes
 	m.VPADDD(at, node, node)
 	of := func(disp int) reg.VecVirtual {
 		return m.gather(operand.Mem{Base: nodes, Index: node, Scale: 8, Disp: disp}, all)
@@ -364,7 +360,8 @@ func (m *match) near() {
 	text := func(i int) reg.VecVirtual {
 		return m.gather(operand.Mem{Base: texts, Index: word, Scale: 1, Disp: zmmBytes * i}, fits)
 	}
-	bit := left(and(place, byteOf), 3)
+	bit := and(place, byteOf)
+	m.VPSLLD(operand.U8(3), bit, bit)
 	first, second, third := text(0), text(1), text(2)
 	m.VPSHRDVD(bit, second, first)
 	m.VPSHRDVD(bit, third, second)
