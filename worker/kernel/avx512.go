@@ -231,7 +231,7 @@ func (p *avx512Pass) block(secretLen int, plan *avx512Plan, end uint64) blockEnd
 			at := base + step<<avx512StepLow + uint64(v)
 			h.hash(v)
 			if p.many != nil {
-				p.matchGroup(at)
+				p.matchGroup(at, v/avx512Batch)
 			}
 			for i := range p.live {
 				if i%avx512StopEvery == avx512StopEvery-1 && p.stop.Load() {

@@ -17,6 +17,11 @@ const (
 	avx512Flags = (avx512Texts + 1) * avx512TextBytes
 	// avx512Most is how many places there are in a batch where an anchor may stand.
 	avx512Most = avx512Batch * anchorPlaces * avx512Lanes
+	// avx512Turn is how many batches are filtered before what is left of them is looked
+	// at. A step's batches are whole turns, and the flags of one are 16 bits.
+	avx512Turn = 4
+	// avx512Ahead is how many flags are left at most when the next batch is filtered.
+	avx512Ahead = 1 << 10
 	// avx512SieveFew is how many anchors at most let so little pass the sieve that most
 	// vectors of candidates have nothing.
 	avx512SieveFew = 150
@@ -24,25 +29,27 @@ const (
 
 // avx512Group looks for a group's members in batches of digests.
 type avx512Group struct {
-	texts [avx512Batch][avx512Texts + 1][avx512TextBytes]uint8
+	texts [avx512Turn * avx512Batch][avx512Texts + 1][avx512TextBytes]uint8
 
 	codes [2][64]uint8 // of the bitmap: text codes, and the padding's
 	pairs int          // of tables of the sieve
-	// What is left of the places, step by step: what the first step of the filter
-	// keeps, flags, and those of which somebody may have the characters, with their
+	// What is left of a batch's places: what the first step of the filter keeps; and of
+	// a turn's: flags, and those of which somebody may have the characters, with their
 	// keys. All have room for what is written behind the ends.
 	kept   [5][avx512Most + 64]uint8
 	words  [2][avx512Most/2 + avx512Lanes]uint32
-	listed [avx512Most + 32]uint16
-	keyed  [avx512Most + avx512Lanes]uint32
-	keys   [avx512Most + avx512Lanes]uint32
+	listed [avx512Ahead + avx512Most + 32]uint16
+	keyed  [avx512Ahead + avx512Most + avx512Lanes]uint32
+	keys   [avx512Ahead + avx512Most + avx512Lanes]uint32
+	count  int // of listed, that have not been looked at
 
 	group   *group
 	changes int // of the group, when all this was made ready
 }
 
-// begin makes ready for the group's members.
+// begin makes ready for a part of a block, and for the group's members.
 func (a *avx512Group) begin(g *group) {
+	a.count = 0 // those that were left when the last part ended early
 	if a.group == g && a.changes == g.changes {
 		return
 	}
@@ -57,10 +64,10 @@ func (a *avx512Group) begin(g *group) {
 	a.codes[1] = avx512SieveCodes[1]
 }
 
-// filter lists the places in h's batch where there may be an anchor, and returns how
-// many they are.
-func (a *avx512Group) filter(h *avx512Hasher) int {
-	digests, texts, g := &h.digests[0], &a.texts[0], a.group
+// filter lists the places in h's batch, the turn's batch-th, where there may be an anchor.
+func (a *avx512Group) filter(h *avx512Hasher, batch int) {
+	digests, texts, g := &h.digests[0], &a.texts[batch*avx512Batch], a.group
+	flags, from := &a.listed[a.count], uint32(batch*avx512Batch*avx512Flags)
 	if g.sieve.serves() {
 		sieve := avx512Sieve3
 		switch {
@@ -70,31 +77,42 @@ func (a *avx512Group) filter(h *avx512Hasher) int {
 			sieve = avx512Sieve5
 		}
 		count := sieve(&avx512SieveCodes, &g.sieve.first, digests, texts, &a.kept, avx512Batch)
-		if count == 0 {
-			return 0
+		if count > 0 {
+			a.count += avx512Sift(&siftMatrices, &avx512SiftBits, &g.sieve.second, a.pairs, &a.kept, count, from, flags)
 		}
-		return avx512Sift(&siftMatrices, &avx512SiftBits, &g.sieve.second, a.pairs, &a.kept, count, &a.listed[0])
+		return
 	}
 	words := avx512Words12
 	if g.long {
 		words = avx512Words6
 	}
-	count := words(&a.codes, digests, texts, &a.words, avx512Batch)
-	if count == 0 {
-		return 0
+	count := words(&a.codes, digests, texts, &a.words, avx512Batch, from)
+	if count > 0 {
+		a.count += avx512Bitmap(&g.bitmap[0], &a.words, count, flags)
 	}
-	return avx512Bitmap(&g.bitmap[0], &a.words, count, &a.listed[0])
 }
 
-// Looking at what is found goes in turns, so that there are next to no branches
+// Looking at what is found goes step by step, so that there are next to no branches
 // that a CPU could predict wrongly: a list of the flags; those of which somebody may
-// have the characters there; and hits.
+// have the characters there; and hits. Each step has to wait for the one before, so
+// they are taken for several batches, a turn, in one go.
 
-// matchGroup matches the group with the batch of which the first candidate has
+// matchGroup matches the group with a step's batch of which the first candidate has
 // index at.
-func (p *avx512Pass) matchGroup(at uint64) {
+func (p *avx512Pass) matchGroup(at uint64, batch int) {
+	batch %= avx512Turn
+	p.group.filter(p.vectors, batch)
+	if batch == avx512Turn-1 || p.group.count > avx512Ahead {
+		p.look(at - uint64(batch*avx512Batch))
+	}
+}
+
+// look looks at what is left of the places in a turn of which the first candidate has
+// index at.
+func (p *avx512Pass) look(at uint64) {
 	a, x := p.group, &p.many.index
-	count := a.filter(p.vectors)
+	count := a.count
+	a.count = 0
 	if count == 0 {
 		return
 	}
@@ -151,7 +169,7 @@ func (p *avx512Pass) hitOf(n *anchorNode, c avx512Candidate, begin int, at uint6
 
 // dword returns the text codes of four characters.
 func (a *avx512Group) dword(c avx512Candidate, w uint8) uint32 {
-	return binary.LittleEndian.Uint32(a.texts[c.vector%avx512Batch][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
+	return binary.LittleEndian.Uint32(a.texts[c.vector%(avx512Turn*avx512Batch)][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
 }
 
 // avx512SieveCodes maps each code to its class, says what the last character, which

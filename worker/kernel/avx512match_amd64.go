@@ -83,11 +83,11 @@ func avx512Sieve3Few(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16
 func avx512Sieve3(codes *[3][64]byte, tables *[5][2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, kept *[5][12352]byte, count int) int
 
 // avx512Sift lists the flags of those of count places which also pass pairs pairs of tables, and returns how many they are.
-// matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags
+// The first vector's flags begin at from. matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags
 // it writes up to 31 more. Neither count is 0.
 //
 //go:noescape
-func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, flags *uint16) int
+func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, from uint32, flags *uint16) int
 
 // avx512Keyed writes down those of count flags behind whose four characters, by the index's after, the fifth may come, and
 // the keys of the four; and returns how many they are. Of both it writes up to 15 more. count is not 0.
@@ -113,7 +113,7 @@ func avx512Bitmap(bitmap *uint32, words *[2][6160]uint32, count int, flags *uint
 // Behind the words it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
 
 // avx512Words6 writes the hashed names' text codes into texts, and which of 6 words of the bitmap are to be looked at: five folded
 // characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many
@@ -121,4 +121,4 @@ func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byt
 // Behind the words it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int

@@ -3021,29 +3021,31 @@ DATA avx512Sieve3Bits<>+62(SB)/1, $0x3e
 DATA avx512Sieve3Bits<>+63(SB)/1, $0x3f
 GLOBL avx512Sieve3Bits<>(SB), RODATA|NOPTR, $64
 
-// func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, flags *uint16) int
+// func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, from uint32, flags *uint16) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, BMI2, CMOV, GFNI, POPCNT
-TEXT ·avx512Sift(SB), NOSPLIT, $0-64
-	MOVQ    matrices+0(FP), AX
-	MOVQ    buckets+8(FP), CX
-	MOVQ    tables+16(FP), DX
-	MOVQ    pairs+24(FP), BX
-	MOVQ    kept+32(FP), SI
-	MOVQ    count+40(FP), DI
-	MOVQ    flags+48(FP), R8
-	MOVQ    R8, R9
-	XORQ    R10, R10
-	MOVQ    $-1, R11
-	MOVQ    $0x00000040, R12
-	PCALIGN $0x40
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+TEXT ·avx512Sift(SB), NOSPLIT, $0-72
+	MOVQ         matrices+0(FP), AX
+	MOVQ         buckets+8(FP), CX
+	MOVQ         tables+16(FP), DX
+	MOVQ         pairs+24(FP), BX
+	MOVQ         kept+32(FP), SI
+	MOVQ         count+40(FP), DI
+	MOVQ         flags+56(FP), R8
+	MOVL         from+48(FP), R9
+	VPBROADCASTW R9, Z0
+	MOVQ         R8, R9
+	XORQ         R10, R10
+	MOVQ         $-1, R11
+	MOVQ         $0x00000040, R12
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
 
 places:
 	MOVQ                DI, R13
@@ -3067,48 +3069,48 @@ places:
 	CMOVQGT             R12, R13
 	BZHIQ               R13, R11, R13
 	KMOVQ               R13, K3
-	VMOVDQU32           (SI), Z0
-	VMOVDQU32           64(SI), Z6
-	VMOVDQU32           128(SI), Z12
-	VMOVDQU32           12352(SI), Z1
-	VMOVDQU32           12416(SI), Z7
-	VMOVDQU32           12480(SI), Z13
-	VMOVDQU32           24704(SI), Z2
-	VMOVDQU32           24768(SI), Z8
-	VMOVDQU32           24832(SI), Z14
-	VGF2P8AFFINEQB.BCST $0x00, (AX), Z0, Z3
-	VGF2P8AFFINEQB.BCST $0x00, (AX), Z6, Z9
-	VGF2P8AFFINEQB.BCST $0x00, (AX), Z12, Z15
-	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z1, Z4
-	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z7, Z10
-	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z13, Z16
-	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z2, Z5
-	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z8, Z11
-	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z14, Z17
-	VPXORD              Z1, Z3, Z3
-	VPXORD              Z7, Z9, Z9
-	VPXORD              Z13, Z15, Z15
+	VMOVDQU32           (SI), Z1
+	VMOVDQU32           64(SI), Z7
+	VMOVDQU32           128(SI), Z13
+	VMOVDQU32           12352(SI), Z2
+	VMOVDQU32           12416(SI), Z8
+	VMOVDQU32           12480(SI), Z14
+	VMOVDQU32           24704(SI), Z3
+	VMOVDQU32           24768(SI), Z9
+	VMOVDQU32           24832(SI), Z15
+	VGF2P8AFFINEQB.BCST $0x00, (AX), Z1, Z4
+	VGF2P8AFFINEQB.BCST $0x00, (AX), Z7, Z10
+	VGF2P8AFFINEQB.BCST $0x00, (AX), Z13, Z16
+	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z2, Z5
+	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z8, Z11
+	VGF2P8AFFINEQB.BCST $0x00, 8(AX), Z14, Z17
+	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z3, Z6
+	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z9, Z12
+	VGF2P8AFFINEQB.BCST $0x00, 16(AX), Z15, Z18
 	VPXORD              Z2, Z4, Z4
 	VPXORD              Z8, Z10, Z10
 	VPXORD              Z14, Z16, Z16
-	VPXORD              Z0, Z5, Z5
-	VPXORD              Z6, Z11, Z11
-	VPXORD              Z12, Z17, Z17
-	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z3, Z0
-	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z9, Z6
-	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z15, Z1
-	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z4, Z8
-	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z10, Z7
-	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z16, Z2
-	VPXORD              Z0, Z8, Z0
-	VPXORD              Z6, Z7, Z6
-	VPXORD              Z1, Z2, Z12
-	VPERMB.Z            (CX), Z0, K1, Z1
-	VPERMB.Z            (CX), Z6, K2, Z7
-	VPERMB.Z            (CX), Z12, K3, Z13
-	VPERMB.Z            64(CX), Z0, K1, Z2
-	VPERMB.Z            64(CX), Z6, K2, Z8
-	VPERMB.Z            64(CX), Z12, K3, Z14
+	VPXORD              Z3, Z5, Z5
+	VPXORD              Z9, Z11, Z11
+	VPXORD              Z15, Z17, Z17
+	VPXORD              Z1, Z6, Z6
+	VPXORD              Z7, Z12, Z12
+	VPXORD              Z13, Z18, Z18
+	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z4, Z1
+	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z10, Z7
+	VGF2P8AFFINEQB.BCST $0x00, 24(AX), Z16, Z2
+	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z5, Z9
+	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z11, Z8
+	VGF2P8AFFINEQB.BCST $0x00, 32(AX), Z17, Z3
+	VPXORD              Z1, Z9, Z1
+	VPXORD              Z7, Z8, Z7
+	VPXORD              Z2, Z3, Z13
+	VPERMB.Z            (CX), Z1, K1, Z2
+	VPERMB.Z            (CX), Z7, K2, Z8
+	VPERMB.Z            (CX), Z13, K3, Z14
+	VPERMB.Z            64(CX), Z1, K1, Z3
+	VPERMB.Z            64(CX), Z7, K2, Z9
+	VPERMB.Z            64(CX), Z13, K3, Z15
 	MOVQ                DX, R13
 	MOVQ                BX, R14
 	PCALIGN             $0x40
@@ -3122,131 +3124,131 @@ places:
 	BYTE                $0x90
 
 tables:
-	VMOVDQU32     (R13), Z18
-	VMOVDQU32     64(R13), Z19
-	VMOVDQA32     Z3, Z20
-	VMOVDQA32     Z9, Z21
-	VMOVDQA32     Z15, Z22
-	VPERMI2B      Z19, Z18, Z20
-	VPERMI2B      Z19, Z18, Z21
-	VPERMI2B      Z19, Z18, Z22
-	VMOVDQU32     256(R13), Z18
-	VMOVDQU32     320(R13), Z19
-	VMOVDQA32     Z4, Z23
-	VMOVDQA32     Z10, Z24
-	VMOVDQA32     Z16, Z25
-	VPERMI2B      Z19, Z18, Z23
-	VPERMI2B      Z19, Z18, Z24
-	VPERMI2B      Z19, Z18, Z25
-	VPTERNLOGD    $0x80, Z23, Z20, Z1
-	VPTERNLOGD    $0x80, Z24, Z21, Z7
-	VPTERNLOGD    $0x80, Z25, Z22, Z13
-	VMOVDQU32     128(R13), Z18
-	VMOVDQU32     192(R13), Z19
-	VMOVDQA32     Z3, Z20
-	VMOVDQA32     Z9, Z21
-	VMOVDQA32     Z15, Z22
-	VPERMI2B      Z19, Z18, Z20
-	VPERMI2B      Z19, Z18, Z21
-	VPERMI2B      Z19, Z18, Z22
-	VMOVDQU32     384(R13), Z18
-	VMOVDQU32     448(R13), Z19
-	VMOVDQA32     Z4, Z23
-	VMOVDQA32     Z10, Z24
-	VMOVDQA32     Z16, Z25
-	VPERMI2B      Z19, Z18, Z23
-	VPERMI2B      Z19, Z18, Z24
-	VPERMI2B      Z19, Z18, Z25
-	VPTERNLOGD    $0x80, Z23, Z20, Z2
-	VPTERNLOGD    $0x80, Z24, Z21, Z8
-	VPTERNLOGD    $0x80, Z25, Z22, Z14
-	VPADDB        Z5, Z3, Z3
-	VPADDB        Z11, Z9, Z9
-	VPADDB        Z17, Z15, Z15
-	VPADDB        Z0, Z4, Z4
-	VPADDB        Z6, Z10, Z10
-	VPADDB        Z12, Z16, Z16
-	VPXORD        Z4, Z5, Z5
-	VPXORD        Z10, Z11, Z11
-	VPXORD        Z16, Z17, Z17
-	VPADDB        Z3, Z0, Z0
-	VPADDB        Z9, Z6, Z6
-	VPADDB        Z15, Z12, Z12
+	VMOVDQU32     (R13), Z19
+	VMOVDQU32     64(R13), Z20
+	VMOVDQA32     Z4, Z21
+	VMOVDQA32     Z10, Z22
+	VMOVDQA32     Z16, Z23
+	VPERMI2B      Z20, Z19, Z21
+	VPERMI2B      Z20, Z19, Z22
+	VPERMI2B      Z20, Z19, Z23
+	VMOVDQU32     256(R13), Z19
+	VMOVDQU32     320(R13), Z20
+	VMOVDQA32     Z5, Z24
+	VMOVDQA32     Z11, Z25
+	VMOVDQA32     Z17, Z26
+	VPERMI2B      Z20, Z19, Z24
+	VPERMI2B      Z20, Z19, Z25
+	VPERMI2B      Z20, Z19, Z26
+	VPTERNLOGD    $0x80, Z24, Z21, Z2
+	VPTERNLOGD    $0x80, Z25, Z22, Z8
+	VPTERNLOGD    $0x80, Z26, Z23, Z14
+	VMOVDQU32     128(R13), Z19
+	VMOVDQU32     192(R13), Z20
+	VMOVDQA32     Z4, Z21
+	VMOVDQA32     Z10, Z22
+	VMOVDQA32     Z16, Z23
+	VPERMI2B      Z20, Z19, Z21
+	VPERMI2B      Z20, Z19, Z22
+	VPERMI2B      Z20, Z19, Z23
+	VMOVDQU32     384(R13), Z19
+	VMOVDQU32     448(R13), Z20
+	VMOVDQA32     Z5, Z24
+	VMOVDQA32     Z11, Z25
+	VMOVDQA32     Z17, Z26
+	VPERMI2B      Z20, Z19, Z24
+	VPERMI2B      Z20, Z19, Z25
+	VPERMI2B      Z20, Z19, Z26
+	VPTERNLOGD    $0x80, Z24, Z21, Z3
+	VPTERNLOGD    $0x80, Z25, Z22, Z9
+	VPTERNLOGD    $0x80, Z26, Z23, Z15
+	VPADDB        Z6, Z4, Z4
+	VPADDB        Z12, Z10, Z10
+	VPADDB        Z18, Z16, Z16
+	VPADDB        Z1, Z5, Z5
+	VPADDB        Z7, Z11, Z11
+	VPADDB        Z13, Z17, Z17
+	VPXORD        Z5, Z6, Z6
+	VPXORD        Z11, Z12, Z12
+	VPXORD        Z17, Z18, Z18
+	VPADDB        Z4, Z1, Z1
+	VPADDB        Z10, Z7, Z7
+	VPADDB        Z16, Z13, Z13
 	ADDQ          $+512, R13
 	DECQ          R14
 	JNZ           tables
-	VPORD         Z2, Z1, Z1
-	VPTESTMB      Z1, Z1, K1
+	VPORD         Z3, Z2, Z2
+	VPTESTMB      Z2, Z2, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37056(SI), Z0
-	VMOVDQU32     49408(SI), Z1
-	VPCOMPRESSB.Z Z0, K1, Z0
+	VMOVDQU32     37056(SI), Z1
+	VMOVDQU32     49408(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
-	VPMOVZXBW     Y1, Z2
-	VPMOVZXBW     Y0, Z3
-	VPSLLW        $0x06, Z2, Z2
-	VPORD         Z3, Z2, Z2
-	VMOVDQU16     Z2, (R8)
+	VPCOMPRESSB.Z Z2, K1, Z2
+	VPMOVZXBW     Y2, Z3
+	VPMOVZXBW     Y1, Z4
+	VPSLLW        $0x06, Z3, Z3
+	VPTERNLOGD    $0xfe, Z0, Z4, Z3
+	VMOVDQU16     Z3, (R8)
 	CMPQ          R13, $+32
 	JLS           enough0
-	VEXTRACTI64X4 $0x01, Z0, Y0
 	VEXTRACTI64X4 $0x01, Z1, Y1
+	VEXTRACTI64X4 $0x01, Z2, Y2
+	VPMOVZXBW     Y2, Z2
 	VPMOVZXBW     Y1, Z1
-	VPMOVZXBW     Y0, Z0
-	VPSLLW        $0x06, Z1, Z1
-	VPORD         Z0, Z1, Z1
-	VMOVDQU16     Z1, 64(R8)
+	VPSLLW        $0x06, Z2, Z2
+	VPTERNLOGD    $0xfe, Z0, Z1, Z2
+	VMOVDQU16     Z2, 64(R8)
 
 enough0:
 	LEAQ          (R8)(R13*2), R8
-	VPORD         Z8, Z7, Z7
-	VPTESTMB      Z7, Z7, K1
+	VPORD         Z9, Z8, Z8
+	VPTESTMB      Z8, Z8, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37120(SI), Z0
-	VMOVDQU32     49472(SI), Z1
-	VPCOMPRESSB.Z Z0, K1, Z0
+	VMOVDQU32     37120(SI), Z1
+	VMOVDQU32     49472(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
-	VPMOVZXBW     Y1, Z2
-	VPMOVZXBW     Y0, Z3
-	VPSLLW        $0x06, Z2, Z2
-	VPORD         Z3, Z2, Z2
-	VMOVDQU16     Z2, (R8)
+	VPCOMPRESSB.Z Z2, K1, Z2
+	VPMOVZXBW     Y2, Z3
+	VPMOVZXBW     Y1, Z4
+	VPSLLW        $0x06, Z3, Z3
+	VPTERNLOGD    $0xfe, Z0, Z4, Z3
+	VMOVDQU16     Z3, (R8)
 	CMPQ          R13, $+32
 	JLS           enough1
-	VEXTRACTI64X4 $0x01, Z0, Y0
 	VEXTRACTI64X4 $0x01, Z1, Y1
+	VEXTRACTI64X4 $0x01, Z2, Y2
+	VPMOVZXBW     Y2, Z2
 	VPMOVZXBW     Y1, Z1
-	VPMOVZXBW     Y0, Z0
-	VPSLLW        $0x06, Z1, Z1
-	VPORD         Z0, Z1, Z1
-	VMOVDQU16     Z1, 64(R8)
+	VPSLLW        $0x06, Z2, Z2
+	VPTERNLOGD    $0xfe, Z0, Z1, Z2
+	VMOVDQU16     Z2, 64(R8)
 
 enough1:
 	LEAQ          (R8)(R13*2), R8
-	VPORD         Z14, Z13, Z13
-	VPTESTMB      Z13, Z13, K1
+	VPORD         Z15, Z14, Z14
+	VPTESTMB      Z14, Z14, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37184(SI), Z0
-	VMOVDQU32     49536(SI), Z1
-	VPCOMPRESSB.Z Z0, K1, Z0
+	VMOVDQU32     37184(SI), Z1
+	VMOVDQU32     49536(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
-	VPMOVZXBW     Y1, Z2
-	VPMOVZXBW     Y0, Z3
-	VPSLLW        $0x06, Z2, Z2
-	VPORD         Z3, Z2, Z2
-	VMOVDQU16     Z2, (R8)
+	VPCOMPRESSB.Z Z2, K1, Z2
+	VPMOVZXBW     Y2, Z3
+	VPMOVZXBW     Y1, Z4
+	VPSLLW        $0x06, Z3, Z3
+	VPTERNLOGD    $0xfe, Z0, Z4, Z3
+	VMOVDQU16     Z3, (R8)
 	CMPQ          R13, $+32
 	JLS           enough2
-	VEXTRACTI64X4 $0x01, Z0, Y0
 	VEXTRACTI64X4 $0x01, Z1, Y1
+	VEXTRACTI64X4 $0x01, Z2, Y2
+	VPMOVZXBW     Y2, Z2
 	VPMOVZXBW     Y1, Z1
-	VPMOVZXBW     Y0, Z0
-	VPSLLW        $0x06, Z1, Z1
-	VPORD         Z0, Z1, Z1
-	VMOVDQU16     Z1, 64(R8)
+	VPSLLW        $0x06, Z2, Z2
+	VPTERNLOGD    $0xfe, Z0, Z1, Z2
+	VMOVDQU16     Z2, 64(R8)
 
 enough2:
 	LEAQ (R8)(R13*2), R8
@@ -3255,7 +3257,7 @@ enough2:
 	JG   places
 	SUBQ R9, R8
 	SHRQ $0x01, R8
-	MOVQ R8, ret+56(FP)
+	MOVQ R8, ret+64(FP)
 	VZEROUPPER
 	RET
 
@@ -3560,9 +3562,9 @@ DATA avx512BitmapNumbers<>+0(SB)/4, $0x00000001
 DATA avx512BitmapNumbers<>+4(SB)/4, $0x00007fff
 GLOBL avx512BitmapNumbers<>(SB), RODATA|NOPTR, $8
 
-// func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+// func avx512Words12(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, POPCNT
-TEXT ·avx512Words12(SB), NOSPLIT, $0-48
+TEXT ·avx512Words12(SB), NOSPLIT, $0-56
 	MOVQ         codes+0(FP), AX
 	MOVQ         digests+8(FP), CX
 	MOVQ         texts+16(FP), DX
@@ -3577,7 +3579,9 @@ TEXT ·avx512Words12(SB), NOSPLIT, $0-48
 	VPBROADCASTD avx512Words12Numbers<>+20(SB), Z6
 	VPBROADCASTD avx512Words12Numbers<>+24(SB), Z7
 	VPBROADCASTD avx512Words12Numbers<>+28(SB), Z8
-	VMOVDQU32    avx512Words12Flags<>+0(SB), Z9
+	MOVL         from+40(FP), DI
+	VPBROADCASTD DI, Z9
+	VPADDD       avx512Words12Flags<>+0(SB), Z9, Z9
 	MOVQ         BX, DI
 	MOVQ         $0x7777777777777777, R8
 	KMOVQ        R8, K1
@@ -3806,7 +3810,7 @@ vectors:
 	JNZ            vectors
 	SUBQ           DI, BX
 	SHRQ           $0x02, BX
-	MOVQ           BX, ret+40(FP)
+	MOVQ           BX, ret+48(FP)
 	VZEROUPPER
 	RET
 
@@ -3838,9 +3842,9 @@ DATA avx512Words12Flags<>+56(SB)/4, $0x00000038
 DATA avx512Words12Flags<>+60(SB)/4, $0x0000003c
 GLOBL avx512Words12Flags<>(SB), RODATA|NOPTR, $64
 
-// func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int) int
+// func avx512Words6(codes *[2][64]byte, digests *[5][16]uint32, texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, POPCNT
-TEXT ·avx512Words6(SB), NOSPLIT, $0-48
+TEXT ·avx512Words6(SB), NOSPLIT, $0-56
 	MOVQ         codes+0(FP), AX
 	MOVQ         digests+8(FP), CX
 	MOVQ         texts+16(FP), DX
@@ -3856,7 +3860,9 @@ TEXT ·avx512Words6(SB), NOSPLIT, $0-48
 	VPBROADCASTD avx512Words6Numbers<>+24(SB), Z6
 	VPBROADCASTD avx512Words6Numbers<>+28(SB), Z6
 	VPBROADCASTD avx512Words6Numbers<>+32(SB), Z7
-	VMOVDQU32    avx512Words6Flags<>+0(SB), Z8
+	MOVL         from+40(FP), DI
+	VPBROADCASTD DI, Z8
+	VPADDD       avx512Words6Flags<>+0(SB), Z8, Z8
 	MOVQ         BX, DI
 	MOVQ         $0x7777777777777777, R8
 	KMOVQ        R8, K1
@@ -3995,7 +4001,7 @@ vectors:
 	JNZ            vectors
 	SUBQ           DI, BX
 	SHRQ           $0x02, BX
-	MOVQ           BX, ret+40(FP)
+	MOVQ           BX, ret+48(FP)
 	VZEROUPPER
 	RET
 

@@ -57,7 +57,7 @@ const wordsRoom = batchVectors*bitmapWords*avx512Lanes + avx512Lanes
 func (m *match) words(words int) {
 	name := fmt.Sprintf("avx512Words%d", words)
 	m.begin(name,
-		fmt.Sprintf("func(codes *[2][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, words *[2][%[3]d]uint32, count int) int", zmmBytes, textVectors, wordsRoom),
+		fmt.Sprintf("func(codes *[2][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, words *[2][%[3]d]uint32, count int, from uint32) int", zmmBytes, textVectors, wordsRoom),
 		fmt.Sprintf("%s writes the hashed names' text codes into texts, and which of %d words of the bitmap are to be looked at: five folded", name, words),
 		"characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many",
 		"these are. codes maps each code to its text code, with bit 7 set if no name has the character, and has that of the padding.",
@@ -77,7 +77,8 @@ func (m *match) words(words int) {
 		rest = m.spread(numbers(numberFlags))
 	}
 	next := m.spread(numbers(vectorFlags - placeVectors*numberFlags))
-	flag := m.load(m.lanes(name+"Flags", func(lane int) int { return 4 * lane }))
+	flag := m.spread(m.Load(m.Param("from"), m.GP32()))
+	m.VPADDD(m.lanes(name+"Flags", func(lane int) int { return 4 * lane }), flag, flag)
 	begin := m.GP64()
 	m.MOVQ(out, begin)
 	high, low := m.beginLoop()

@@ -171,13 +171,15 @@ const (
 // says what the hashes are.
 func (m *match) sift() {
 	m.begin("avx512Sift",
-		fmt.Sprintf("func(matrices *[%d]uint64, buckets *[%d][%[3]d]byte, tables *[%[4]d][%[2]d][2][%[3]d]byte, pairs int, kept *[%[5]d][%[6]d]byte, count int, flags *uint16) int",
+		fmt.Sprintf("func(matrices *[%d]uint64, buckets *[%d][%[3]d]byte, tables *[%[4]d][%[2]d][2][%[3]d]byte, pairs int, kept *[%[5]d][%[6]d]byte, count int, from uint32, flags *uint16) int",
 			siftMatrices, siftHalves, zmmBytes, siftTables, keptBytes, keptRoom),
 		"avx512Sift lists the flags of those of count places which also pass pairs pairs of tables, and returns how many they are.",
-		"matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags",
+		"The first vector's flags begin at from. matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags",
 		fmt.Sprintf("it writes up to %d more. Neither count is 0.", numberFlags/2-1))
 	matrices, buckets, tables, pairs := m.param("matrices"), m.param("buckets"), m.param("tables"), m.param("pairs")
 	kept, count, flags := m.param("kept"), m.param("count"), m.param("flags")
+	from := m.ZMM()
+	m.VPBROADCASTW(m.Load(m.Param("from"), m.GP32()), from)
 	begin, zero, all, whole := m.GP64(), m.GP64(), m.GP64(), m.GP64()
 	m.MOVQ(flags, begin)
 	m.XORQ(zero, zero)
@@ -259,7 +261,7 @@ func (m *match) sift() {
 			m.VPMOVZXBW(numbers.AsY(), flag)
 			m.VPMOVZXBW(bits.AsY(), bit)
 			m.VPSLLW(operand.U8(6), flag, flag)
-			m.VPORD(bit, flag, flag)
+			m.VPTERNLOGD(operand.U8(ternaryOr), from, bit, flag)
 			m.VMOVDQU16(flag, operand.Mem{Base: flags, Disp: zmmBytes * half})
 		}
 		list(0)
