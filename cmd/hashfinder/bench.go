@@ -33,7 +33,9 @@ type benchKernelCmd struct {
 func (*benchKernelCmd) Help() string {
 	return `Each row is a kernel and a search: the length of the secrets and of the name, the distance, the names looked for in one pass, and the rate of one thread in million candidates per second, on Linux of the CPU time that it gets. A candidate counts once, however many names are looked for. Names are of letters, drawn with a seed, or they are "random", of 4 to 10 letters; "words", English ones of 4 to 10 letters; or "mixed", of 4 to 16 letters at distances 0 to 2.
 
-The first row is a yardstick: Go's crypto/sha1.Sum of four bytes, without any comparing. It is measured again beside each search, as a machine's speed may change meanwhile; "TO SHA1" is the ratio to the latest, and with --output json all of them are printed. The generic kernel runs on every machine, and is what the others are tested against.`
+The first row is a yardstick: Go's crypto/sha1.Sum of four bytes, without any comparing. It is measured again with each search, in turn with the kernels, as a machine's speed may change meanwhile: rates and ratios are medians of five turns. "TO SHA1" is the ratio to the yardstick of these turns; with --output json all of them are printed. "TO ONE", for several names, is how many times the rate of the same kernel with one name of six letters it is, candidates times names; that is measured in the same turns too.
+
+The generic kernel runs on every machine, and is what the others are tested against.`
 }
 
 // Validate refuses what cannot be measured.
@@ -75,11 +77,12 @@ type benchRow struct {
 	Names kernelbench.Names `json:"names,omitempty"`
 	// MCPS is million candidates per second.
 	MCPS float64 `json:"mcps"`
+	// ToOne is candidates times queries, to those of the kernel with one query.
+	ToOne float64 `json:"to_one,omitempty"`
 }
 
-// Run measures, and prints each row as soon as it is there. A search is measured with one kernel right after the
-// other, and after the yardstick: their ratio is worth more than a rate, on a machine that has other things to do as
-// well.
+// Run measures each search with all kernels and the yardstick in turn, and prints their rows: a ratio is worth more
+// than a rate, on a machine that has other things to do as well.
 func (c *benchKernelCmd) Run(ctx context.Context, con *console) error {
 	kernels, err := c.kernels()
 	if err != nil {
@@ -90,28 +93,48 @@ func (c *benchKernelCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	for _, search := range slices.Concat(kernelbench.Cases(), kernelbench.SetCases()) {
-		rate, err := kernelbench.SHA1Rate(ctx, c.Time)
-		if err != nil {
+		if err := c.measure(ctx, printer, search, kernels); err != nil {
 			return err
 		}
-		if err := printer.measure(rate); err != nil {
-			return err
+	}
+	return nil
+}
+
+// measure measures a search.
+func (c *benchKernelCmd) measure(ctx context.Context, printer *benchPrinter, search kernelbench.Case, kernels []kernel.Kernel) error {
+	works := []kernelbench.Work{kernelbench.SHA1}
+	for _, k := range kernels {
+		works = append(works, search.Work(k))
+		if search.Queries > 1 {
+			works = append(works, kernelbench.One().Work(k))
 		}
-		for _, k := range kernels {
-			rate, err := search.Rate(ctx, k, c.Time)
-			if err != nil {
-				return err
-			}
-			if err := printer.row(benchRow{
-				Kernel:       k.Name(),
-				SecretLength: search.SecretLength,
-				NameLength:   search.NameLength,
-				Distance:     search.Distance,
-				Queries:      search.Queries,
-				Names:        search.Names,
-			}, rate); err != nil {
-				return err
-			}
+	}
+	rates, err := kernelbench.InTurn(ctx, c.Time, works...)
+	if err != nil {
+		return err
+	}
+	yardstick, rates := rates[0], rates[1:]
+	if err := printer.measure(yardstick.Median()); err != nil {
+		return err
+	}
+	for _, k := range kernels {
+		row := benchRow{
+			Kernel:       k.Name(),
+			SecretLength: search.SecretLength,
+			NameLength:   search.NameLength,
+			Distance:     search.Distance,
+			Queries:      search.Queries,
+			Names:        search.Names,
+			MCPS:         mega(rates[0].Median()),
+		}
+		toSHA1 := rates[0].To(yardstick)
+		if search.Queries > 1 {
+			row.ToOne = math.Round(10*float64(search.Queries)*rates[0].To(rates[1])) / 10
+			rates = rates[1:]
+		}
+		rates = rates[1:]
+		if err := printer.row(row, toSHA1); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -119,10 +142,9 @@ func (c *benchKernelCmd) Run(ctx context.Context, con *console) error {
 
 // benchPrinter prints rows, which come one by one.
 type benchPrinter struct {
-	con  *console
-	json bool
-	// yardstick is the latest rate of it.
-	yardstick float64
+	con      *console
+	json     bool
+	measured bool // the yardstick has been printed
 }
 
 // header prints what stands above the table.
@@ -134,22 +156,21 @@ func (p *benchPrinter) header(each time.Duration) error {
 	if name := cpuName(); name != "" {
 		above = name + ": " + above
 	}
-	return p.con.printLine(above + "\n" + benchLine("KERNEL", "SECRET", "NAME", "DISTANCE", "QUERIES", "NAMES", "RATE", "TO SHA1"))
+	return p.con.printLine(above + "\n" + benchLine("KERNEL", "SECRET", "NAME", "DISTANCE", "QUERIES", "NAMES", "RATE", "TO SHA1", "TO ONE"))
 }
 
 // measure has a rate of the yardstick in hashes per second, and prints it. A table has the first one only.
 func (p *benchPrinter) measure(rate float64) error {
-	first := p.yardstick == 0
-	p.yardstick = rate
+	first := !p.measured
+	p.measured = true
 	if !first && !p.json {
 		return nil
 	}
-	return p.row(benchRow{Kernel: sha1Name, SecretLength: 4}, rate)
+	return p.row(benchRow{Kernel: sha1Name, SecretLength: 4, MCPS: mega(rate)}, 1)
 }
 
-// row prints a row with its rate in candidates per second.
-func (p *benchPrinter) row(row benchRow, rate float64) error {
-	row.MCPS = math.Round(rate/1e4) / 100
+// row prints a row, of which the rate is toSHA1 times the yardstick's.
+func (p *benchPrinter) row(row benchRow, toSHA1 float64) error {
 	if p.json {
 		line, err := json.Marshal(row)
 		if err != nil {
@@ -157,13 +178,21 @@ func (p *benchPrinter) row(row benchRow, rate float64) error {
 		}
 		return p.con.printLine(string(line))
 	}
-	return p.con.printLine(benchLine(row.Kernel, row.SecretLength, row.NameLength, row.Distance, row.Queries, row.Names,
-		fmt.Sprintf("%.2f", row.MCPS), fmt.Sprintf("%.2f", rate/p.yardstick)))
+	toOne := ""
+	if row.ToOne > 0 {
+		toOne = fmt.Sprintf("%.1f", row.ToOne)
+	}
+	line := benchLine(row.Kernel, row.SecretLength, row.NameLength, row.Distance, row.Queries, row.Names,
+		fmt.Sprintf("%.2f", row.MCPS), fmt.Sprintf("%.2f", toSHA1), toOne)
+	return p.con.printLine(strings.TrimRight(line, " "))
 }
 
-// benchLine returns the eight columns of a line.
+// mega returns a rate in millions, to two places.
+func mega(rate float64) float64 { return math.Round(rate/1e4) / 100 }
+
+// benchLine returns the nine columns of a line.
 func benchLine(columns ...any) string {
-	return fmt.Sprintf("%-11v  %6v  %4v  %8v  %7v  %-6v  %7v  %7v", columns...)
+	return fmt.Sprintf("%-11v  %6v  %4v  %8v  %7v  %-6v  %7v  %7v  %7v", columns...)
 }
 
 // cpuName returns the name that Linux knows the CPU by, and elsewhere nothing.

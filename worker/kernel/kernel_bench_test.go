@@ -28,7 +28,7 @@ func BenchmarkScan(b *testing.B) {
 	for _, k := range kernel.All() {
 		for _, c := range cases {
 			b.Run(k.Name()+"/"+c.String(), func(b *testing.B) {
-				benchmark(b, func(stop *atomic.Bool, more func(uint64) bool) uint64 { return c.Run(k, stop, more) })
+				benchmark(b, c.Work(k))
 			})
 		}
 	}
@@ -36,9 +36,9 @@ func BenchmarkScan(b *testing.B) {
 
 // benchmark reports million candidates per second. Kernels go on to their next
 // report, which is more than b.N, so ns/op says a little too much.
-func benchmark(b *testing.B, run func(stop *atomic.Bool, more func(uint64) bool) uint64) {
+func benchmark(b *testing.B, work kernelbench.Work) {
 	b.ReportAllocs()
-	searched := run(new(atomic.Bool), func(searched uint64) bool { return searched < uint64(b.N) })
+	searched := work(new(atomic.Bool), func(searched uint64) bool { return searched < uint64(b.N) })
 	b.ReportMetric(float64(searched)/b.Elapsed().Seconds()/1e6, "Mcps")
 }
 

@@ -11,10 +11,10 @@
 // Least use:
 //
 //	for _, c := range kernelbench.Cases() {
-//		rate, err := c.Rate(ctx, kernel.Best(), time.Second)
+//		rates, err := kernelbench.InTurn(ctx, time.Second, kernelbench.SHA1, c.Work(kernel.Best()))
 //		if err != nil {
 //			return err
 //		}
-//		fmt.Println(c, rate/1e6, "million candidates per second")
+//		fmt.Println(c, rates[1].Median()/1e6, "million candidates per second,", rates[1].To(rates[0]), "times sha1.Sum")
 //	}
 package kernelbench

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,8 +76,10 @@ func Cases() []Case {
 	}
 }
 
-// SetCases returns searches for many names at once. They compare with that for
-// one of six letters, among Cases.
+// One is the search that those for several names compare with.
+func One() Case { return Case{SecretLength: 4, NameLength: 6, Queries: 1} }
+
+// SetCases returns searches for many names at once.
 func SetCases() []Case {
 	var cases []Case
 	for _, n := range []int{8, 64, 1000, 10000} {
@@ -125,40 +128,36 @@ func (c Case) queries() []kernel.Query {
 	return queries
 }
 
-// Run searches with k through all secrets of c's length, again and again,
-// until stop is set. With each report it calls more with the number of
-// candidates searched, and sets stop if that returns false. It returns the
-// number of candidates searched.
-func (c Case) Run(k kernel.Kernel, stop *atomic.Bool, more func(searched uint64) bool) uint64 {
+// Work is what can be measured: it goes on until stop is set. Now and then it calls
+// more with the number of candidates that it has done, and sets stop if that returns
+// false. It returns how many it has done in the end.
+type Work func(stop *atomic.Bool, more func(done uint64) bool) uint64
+
+// Work searches with k through all secrets of c's length, again and again.
+func (c Case) Work(k kernel.Kernel) Work {
 	queries := c.queries()
 	lo, hi := search.LengthStart(c.SecretLength), search.LengthStart(c.SecretLength+1)
-	searched := uint64(0) // in earlier rounds
-	for {
-		through := k.Scan(queries, lo, hi, stop, func(through uint64, _ []kernel.Hit) {
-			if !more(searched + through - lo) {
-				stop.Store(true)
+	return func(stop *atomic.Bool, more func(done uint64) bool) uint64 {
+		searched := uint64(0) // in earlier rounds
+		for {
+			through := k.Scan(queries, lo, hi, stop, func(through uint64, _ []kernel.Hit) {
+				if !more(searched + through - lo) {
+					stop.Store(true)
+				}
+			})
+			searched += through - lo
+			if stop.Load() {
+				return searched
 			}
-		})
-		searched += through - lo
-		if stop.Load() {
-			return searched
 		}
 	}
-}
-
-// Rate measures c with k from k's first report on until d has passed, and then up
-// to its next one: what it takes to begin, two microseconds a name, is left out. It
-// returns candidates per second, see the package's comment. When ctx ends, Rate
-// returns its error within milliseconds.
-func (c Case) Rate(ctx context.Context, k kernel.Kernel, d time.Duration) (float64, error) {
-	return rate(ctx, d, func(stop *atomic.Bool, more func(uint64) bool) uint64 { return c.Run(k, stop, more) })
 }
 
 // sha1Every is the number of hashes between two looks at the clock.
 const sha1Every = 1 << 12
 
-// SHA1 is the yardstick: it calls crypto/sha1.Sum for secrets of four bytes,
-// and neither encodes nor compares. Its parameters and result are Run's.
+// SHA1 is a [Work], the yardstick: it calls crypto/sha1.Sum for secrets of four
+// bytes, and neither encodes nor compares.
 func SHA1(stop *atomic.Bool, more func(hashed uint64) bool) uint64 {
 	hashed, sink := uint64(0), byte(0)
 	for !stop.Load() {
@@ -180,10 +179,45 @@ func SHA1(stop *atomic.Bool, more func(hashed uint64) bool) uint64 {
 // keep has the compiler believe that the hashes are needed.
 var keep atomic.Uint32
 
-// SHA1Rate measures [SHA1] as Rate measures a case, in hashes per second.
-func SHA1Rate(ctx context.Context, d time.Duration) (float64, error) { return rate(ctx, d, SHA1) }
+// rounds is how many times each work has its turn.
+const rounds = 5
 
-func rate(ctx context.Context, d time.Duration, run func(*atomic.Bool, func(uint64) bool) uint64) (float64, error) {
+// Rates are what was measured of a work, round by round, in candidates per second.
+type Rates [rounds]float64
+
+// Median returns the median of the rates.
+func (r Rates) Median() float64 {
+	slices.Sort(r[:])
+	return r[rounds/2]
+}
+
+// To returns the ratio of r to other, which was measured in turn with it: the median
+// of those of the rounds.
+func (r Rates) To(other Rates) float64 {
+	for i := range r {
+		r[i] /= other[i]
+	}
+	return r.Median()
+}
+
+// InTurn measures works in turn, so that each has its share of what the machine does
+// meanwhile. All turns of one are about d together. A turn begins with a work's first
+// report and ends with one: what it takes to begin, two microseconds a name, is left
+// out. When ctx ends, InTurn returns its error within milliseconds.
+func InTurn(ctx context.Context, d time.Duration, works ...Work) ([]Rates, error) {
+	rates := make([]Rates, len(works))
+	for round := range rounds {
+		for i, work := range works {
+			var err error
+			if rates[i][round], err = rate(ctx, d/rounds, work); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rates, nil
+}
+
+func rate(ctx context.Context, d time.Duration, work Work) (float64, error) {
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 	runtime.LockOSThread()
@@ -193,7 +227,7 @@ func rate(ctx context.Context, d time.Duration, run func(*atomic.Bool, func(uint
 	var used time.Duration
 	// Between two of its reports, a kernel has no work in hand that would be lost to
 	// the rate.
-	n := run(&stop, func(n uint64) bool {
+	n := work(&stop, func(n uint64) bool {
 		if start.IsZero() {
 			first, start, used = n, time.Now(), threadTime()
 			return true

@@ -29,9 +29,9 @@ func (c *counted) Scan(queries []kernel.Query, lo, hi uint64, stop *atomic.Bool,
 	return through
 }
 
-// TestRun holds that hits are found and end nothing, and that what is counted
+// TestWork holds that hits are found and end nothing, and that what is counted
 // was searched.
-func TestRun(t *testing.T) {
+func TestWork(t *testing.T) {
 	const n = 1 << 17
 	for _, test := range []struct {
 		about string
@@ -48,9 +48,9 @@ func TestRun(t *testing.T) {
 				t.Run(k.Name(), func(t *testing.T) {
 					counter := &counted{Kernel: k}
 					var stop atomic.Bool
-					got := test.Run(counter, &stop, func(searched uint64) bool { return searched < n })
+					got := test.Work(counter)(&stop, func(searched uint64) bool { return searched < n })
 					if !stop.Load() || got < n || got != counter.searched {
-						t.Errorf("stopped: %t; Run = %d, searched %d, want at least %d", stop.Load(), got, counter.searched, n)
+						t.Errorf("stopped: %t; Work = %d, searched %d, want at least %d", stop.Load(), got, counter.searched, n)
 					}
 					if counter.hits < test.hits {
 						t.Errorf("%d hits among %d candidates, want at least %d", counter.hits, got, test.hits)
@@ -69,32 +69,42 @@ func TestCases(t *testing.T) {
 			t.Errorf("%v is there twice", c)
 		}
 		seen[c] = true
-		if n := c.Run(kernel.Best(), new(atomic.Bool), func(uint64) bool { return false }); n == 0 || n > search.LengthStart(c.SecretLength+1) {
+		if n := c.Work(kernel.Best())(new(atomic.Bool), func(uint64) bool { return false }); n == 0 || n > search.LengthStart(c.SecretLength+1) {
 			t.Errorf("%v searched %d candidates", c, n)
 		}
 	}
 }
 
-func TestRate(t *testing.T) {
-	for _, test := range []struct {
-		about string
-		rate  func(context.Context, time.Duration) (float64, error)
-	}{
-		{"sha1", kernelbench.SHA1Rate},
-		{"kernel", func(ctx context.Context, d time.Duration) (float64, error) {
-			return kernelbench.Cases()[0].Rate(ctx, kernel.Generic{}, d)
-		}},
-	} {
-		t.Run(test.about, func(t *testing.T) {
-			rate, err := test.rate(t.Context(), time.Millisecond)
-			if err != nil || rate < 1e4 || rate > 1e10 {
-				t.Errorf("rate %g, error %v", rate, err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			defer cancel()
-			if rate, err := test.rate(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("rate %g, error %v, want context.DeadlineExceeded", rate, err)
-			}
-		})
+func TestInTurn(t *testing.T) {
+	works := []kernelbench.Work{kernelbench.SHA1, kernelbench.One().Work(kernel.Generic{})}
+	rates, err := kernelbench.InTurn(t.Context(), time.Millisecond, works...)
+	if err != nil || len(rates) != len(works) {
+		t.Fatalf("%d rates, error %v", len(rates), err)
+	}
+	for i, r := range rates {
+		if m := r.Median(); m < 1e4 || m > 1e10 {
+			t.Errorf("work %d: rate %g", i, m)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	for i, work := range works {
+		if _, err := kernelbench.InTurn(ctx, time.Hour, work); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("work %d: error %v, want context.DeadlineExceeded", i, err)
+		}
+	}
+}
+
+// TestRates has a machine that is slow in two rounds.
+func TestRates(t *testing.T) {
+	one, many := kernelbench.Rates{100, 40, 104, 50, 96}, kernelbench.Rates{51, 20, 52, 26, 47}
+	if got := many.Median(); got != 47 {
+		t.Errorf("median %g, want 47", got)
+	}
+	if got := many.To(one); got != 0.5 {
+		t.Errorf("ratio %g, want 0.5", got)
+	}
+	if one[0] != 100 || many[0] != 51 {
+		t.Errorf("the rates have changed: %g, %g", one, many)
 	}
 }
