@@ -31,8 +31,10 @@ const (
 type avx512Group struct {
 	texts [avx512Turn * avx512Batch][avx512Texts + 1][avx512TextBytes]uint8
 
-	codes [2][64]uint8 // of the bitmap: text codes, and the padding's
-	pairs int          // of tables of the sieve
+	// codes maps each code to its class, with bit 7 set for the bitmap if no member has
+	// it, and says what the last character, which has no code, maps to.
+	codes [2][64]uint8
+	pairs int // of tables of the sieve
 	// What is left of a batch's places: what the first step of the filter keeps; and of
 	// a turn's: flags, and those of which somebody may have the characters, with their
 	// keys. All have room for what is written behind the ends.
@@ -56,18 +58,18 @@ func (a *avx512Group) begin(g *group) {
 	a.group, a.changes = g, g.changes
 	a.pairs = g.sieve.pairs(g.index.count)
 	for code, class := range codeClass {
-		a.codes[0][code] = class
-		if g.classes>>class&1 == 0 {
+		a.codes[0][code], a.codes[1][code] = class, classPadding
+		if !g.sieve.serves() && g.classes>>class&1 == 0 {
 			a.codes[0][code] |= 0x80
 		}
 	}
-	a.codes[1] = avx512SieveCodes[1]
 }
 
 // filter lists the places in h's batch, the turn's batch-th, where there may be an anchor.
 func (a *avx512Group) filter(h *avx512Hasher, batch int) {
-	digests, texts, g := &h.digests[0], &a.texts[batch*avx512Batch], a.group
+	g, texts := a.group, &a.texts[batch*avx512Batch]
 	flags, from := &a.listed[a.count], uint32(batch*avx512Batch*avx512Flags)
+	avx512Text(&a.codes, &h.digests[0], texts, avx512Batch)
 	if g.sieve.serves() {
 		sieve := avx512Sieve3
 		switch {
@@ -76,7 +78,7 @@ func (a *avx512Group) filter(h *avx512Hasher, batch int) {
 		case g.sieve.tables == sieveTables:
 			sieve = avx512Sieve5
 		}
-		count := sieve(&avx512SieveCodes, &g.sieve.first, digests, texts, &a.kept, avx512Batch)
+		count := sieve(&avx512SieveBuckets, &g.sieve.first, texts, &a.kept, avx512Batch)
 		if count > 0 {
 			a.count += avx512Sift(&siftMatrices, &avx512SiftBits, &g.sieve.second, a.pairs, &a.kept, count, from, flags)
 		}
@@ -86,7 +88,7 @@ func (a *avx512Group) filter(h *avx512Hasher, batch int) {
 	if g.long {
 		words = avx512Words6
 	}
-	count := words(&a.codes, digests, texts, &a.words, avx512Batch, from)
+	count := words(texts, &a.words, avx512Batch, from)
 	if count > 0 {
 		a.count += avx512Bitmap(&g.bitmap[0], &a.words, count, flags)
 	}
@@ -172,19 +174,14 @@ func (a *avx512Group) dword(c avx512Candidate, w uint8) uint32 {
 	return binary.LittleEndian.Uint32(a.texts[c.vector%(avx512Turn*avx512Batch)][w%(avx512Texts+1)][4*(c.lane%avx512Lanes):])
 }
 
-// avx512SieveCodes maps each code to its class, says what the last character, which
-// has no code, maps to, and maps each class to the bit of its bucket.
-var avx512SieveCodes = newAVX512SieveCodes()
+// avx512SieveBuckets maps each class to the bit of its bucket.
+var avx512SieveBuckets = newAVX512SieveBuckets()
 
-func newAVX512SieveCodes() (codes [3][64]uint8) {
-	codes[0] = codeClass
-	for i := range codes[1] {
-		codes[1][i] = classPadding
+func newAVX512SieveBuckets() (bits [64]uint8) {
+	for class := range bits {
+		bits[class] = 1 << sieveBucket(uint8(class))
 	}
-	for class := range codes[2] {
-		codes[2][class] = 1 << sieveBucket(uint8(class))
-	}
-	return codes
+	return bits
 }
 
 // avx512SiftBits maps the lower six bits of a mix to the bits of their bucket.

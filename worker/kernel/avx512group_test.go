@@ -109,12 +109,15 @@ func TestAVX512Sieve(t *testing.T) {
 					}
 				}
 				a := m.avx512
-				sieves := map[string]func(*[3][64]byte, *[sieveTables][2][64]byte, *[5][16]uint32, *[8][64]byte, *[5][len(a.kept[0])]byte, int) int{
+				sieves := map[string]func(*[64]byte, *[sieveTables][2][64]byte, *[8][64]byte, *[5][len(a.kept[0])]byte, int) int{
 					"3": avx512Sieve3, "3Few": avx512Sieve3Few,
 				}
 				if s.tables == sieveTables {
-					sieves = map[string]func(*[3][64]byte, *[sieveTables][2][64]byte, *[5][16]uint32, *[8][64]byte, *[5][len(a.kept[0])]byte, int) int{"5": avx512Sieve5}
+					sieves = map[string]func(*[64]byte, *[sieveTables][2][64]byte, *[8][64]byte, *[5][len(a.kept[0])]byte, int) int{"5": avx512Sieve5}
 				}
+				texts := &a.texts[m.batch*avx512Batch]
+				avx512Text(&a.codes, &m.hasher.digests[0], texts, avx512Batch)
+				m.checkTexts(t)
 				var kept [][5]byte
 				var places []sieveAnchor
 				m.places(func(flag int, text *text, place int) {
@@ -129,8 +132,7 @@ func TestAVX512Sieve(t *testing.T) {
 					places = append(places, four)
 				})
 				for name, sieve := range sieves {
-					count := sieve(&avx512SieveCodes, &s.first, &m.hasher.digests[0], &a.texts[m.batch*avx512Batch], &a.kept, avx512Batch)
-					m.checkTexts(t)
+					count := sieve(&avx512SieveBuckets, &s.first, texts, &a.kept, avx512Batch)
 					if count != len(kept) {
 						t.Fatalf("sieve %s kept %d, want %d", name, count, len(kept))
 					}

@@ -117,6 +117,7 @@ const (
 	ternaryAnd      = 0x80
 	ternaryOr       = 0xfe
 	ternaryAndOr    = 0xf8 // the first, or the second and the third
+	ternaryOnes     = 0xff
 	ternarySum      = 0x96
 	ternaryMajority = 0xe8
 	// ternarySelect takes the first where the third has a bit, else the second;

@@ -52,23 +52,45 @@ const bitmapWords = 12
 // wordsRoom has room for all words of a batch, and for a vector behind them.
 const wordsRoom = batchVectors*bitmapWords*avx512Lanes + avx512Lanes
 
+// texts writes the function that makes text codes. It is one of its own because the
+// filters go on with what it takes longest to wait for: with all of it in one loop a
+// CPU does not see far enough ahead.
+func (m *match) texts() {
+	m.begin("avx512Text",
+		fmt.Sprintf("func(codes *[2][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, count int)", zmmBytes, textVectors),
+		"avx512Text writes the hashed names' text codes into texts. codes maps each code to its text code, and has that of the",
+		"padding. count is not 0.")
+	codes, digests, texts, count := m.param("codes"), m.param("digests"), m.param("texts"), m.param("count")
+	table := m.load(vectorAt(codes, 0))
+	high, low := m.beginLoop()
+	for w, c := range m.codes(digests, 0, high, low) {
+		text := m.ZMM()
+		if w < codeVectors-1 {
+			text = m.lookUp(c, table)
+		} else {
+			text = m.lookUpLast(c, table, vectorAt(codes, 1))
+		}
+		m.VMOVDQU32(text, vectorAt(texts, w))
+	}
+	m.ADDQ(operand.I32(5*zmmBytes), digests)
+	m.endLoop(texts, count)
+	m.end()
+}
+
 // words writes the first step. A word for each second character is what it takes to
 // look at every place; for names of six letters and more, each fourth is enough.
 func (m *match) words(words int) {
 	name := fmt.Sprintf("avx512Words%d", words)
 	m.begin(name,
-		fmt.Sprintf("func(codes *[2][%[1]d]byte, digests *[5][16]uint32, texts *[%[2]d][%[1]d]byte, words *[2][%[3]d]uint32, count int, from uint32) int", zmmBytes, textVectors, wordsRoom),
-		fmt.Sprintf("%s writes the hashed names' text codes into texts, and which of %d words of the bitmap are to be looked at: five folded", name, words),
-		"characters, of which the middle ones are the word's number; and the flag of the first of its two places. It returns how many",
-		"these are. codes maps each code to its text code, with bit 7 set if no name has the character, and has that of the padding.",
-		fmt.Sprintf("Behind the words it writes up to %d more. count is not 0.", avx512Lanes-1))
-	codes := m.param("codes")
-	digests, texts := m.param("digests"), m.param("texts")
-	out, count := m.param("words"), m.param("count")
+		fmt.Sprintf("func(texts *[%d][%d]byte, words *[2][%d]uint32, count int, from uint32) int", textVectors, zmmBytes, wordsRoom),
+		fmt.Sprintf("%s writes which of %d words of the bitmap are to be looked at: five folded characters, of which the middle ones are the", name, words),
+		"word's number; and the flag of the first of its two places. It returns how many these are. The flags begin at from. A text code",
+		fmt.Sprintf("has bit 7 set if no name has the character. Behind the words it writes up to %d more. count is not 0.", avx512Lanes-1))
+	texts, out, count := m.param("texts"), m.param("words"), m.param("count")
 	numbers := m.numbers(name + "Numbers")
 	folded, fifth := m.spread(numbers(0x1f1f1f1f)), m.spread(numbers(0x1f<<20))
 	pairs, fours := m.spread(numbers(0x20012001)), m.spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
-	textCodes, none := m.load(vectorAt(codes, 0)), m.spread(numbers(0x80808000))
+	none := m.spread(numbers(0x80808000))
 	// From one word to the next, and to those of the next vector of text codes and of
 	// the next candidates.
 	const half = 2
@@ -81,11 +103,10 @@ func (m *match) words(words int) {
 	m.VPADDD(m.lanes(name+"Flags", func(lane int) int { return 4 * lane }), flag, flag)
 	begin := m.GP64()
 	m.MOVQ(out, begin)
-	high, low := m.beginLoop()
-	c := m.codes(digests, 0, high, low)
+	loop(m.Context, "vectors")
 	var text [codeVectors]reg.VecVirtual
-	for w := range c {
-		text[w] = m.text(w, c[w], textCodes, vectorAt(codes, 1), texts)
+	for w := range text {
+		text[w] = m.load(vectorAt(texts, w))
 	}
 	fold := func(text reg.VecVirtual) reg.VecVirtual {
 		z := m.ZMM()
@@ -119,7 +140,7 @@ func (m *match) words(words int) {
 		m.VPADDD(rest, flag, flag)
 	}
 	m.VPADDD(next, flag, flag)
-	m.endLoop(digests, texts, count)
+	m.endLoop(texts, count)
 	m.SUBQ(begin, out)
 	m.SHRQ(operand.U8(2), out)
 	m.Store(out, m.ReturnIndex(0))
@@ -220,18 +241,6 @@ func (m *match) lanes(name string, of func(lane int) int) operand.Mem {
 	return base
 }
 
-// text writes the text codes of vector w by a table, and returns them. K1 has the
-// bytes of the last that are no padding.
-func (m *match) text(w int, codes reg.VecVirtual, table operand.Op, padding operand.Mem, texts reg.Register) (text reg.VecVirtual) {
-	if w < codeVectors-1 {
-		text = m.lookUp(codes, table)
-	} else {
-		text = m.lookUpLast(codes, table, padding)
-	}
-	m.VMOVDQU32(text, vectorAt(texts, w))
-	return text
-}
-
 // gather gathers by indexes that have been multiplied by less than the scale of from,
 // in the lanes that all has.
 func (m *match) gather(from operand.Mem, all reg.Register) reg.VecVirtual {
@@ -242,10 +251,9 @@ func (m *match) gather(from operand.Mem, all reg.Register) reg.VecVirtual {
 	return z
 }
 
-// endLoop ends a loop of a filter for many names.
-func (m *match) endLoop(digests, texts, count reg.Register) {
+// endLoop ends a loop over texts.
+func (m *match) endLoop(texts, count reg.Register) {
 	m.ADDQ(operand.I32(textVectors*zmmBytes), texts)
-	m.ADDQ(operand.I32(5*zmmBytes), digests)
 	m.DECQ(count)
 	m.JNZ(operand.LabelRef("vectors"))
 }

@@ -53,32 +53,30 @@ func (m *match) eachByte(name string, of func(int) int) operand.Mem {
 // writes them down.
 func (m *match) sieve(name string, tables int, few bool) {
 	m.begin(name,
-		fmt.Sprintf("func(codes *[3][%[1]d]byte, tables *[%[2]d][2][%[1]d]byte, digests *[5][16]uint32, texts *[%[3]d][%[1]d]byte, kept *[%[4]d][%[5]d]byte, count int) int",
+		fmt.Sprintf("func(buckets *[%[1]d]byte, tables *[%[2]d][2][%[1]d]byte, texts *[%[3]d][%[1]d]byte, kept *[%[4]d][%[5]d]byte, count int) int",
 			zmmBytes, sieveTables, textVectors, keptBytes, keptRoom),
-		name+" writes the hashed names' text codes into texts, keeps the places that pass the sieve's first step, and returns how",
-		"many they are. codes maps each code to its text code, has that of the padding, and maps each code to its bucket. tables",
-		fmt.Sprintf("are in two halves; it uses %d. Behind what is kept it writes up to %d bytes more. count is not 0.", tables, zmmBytes-1))
-	codes, base := m.param("codes"), m.param("tables")
-	digests, texts := m.param("digests"), m.param("texts")
+		name+" keeps the places that pass the sieve's first step, and returns how many they are. buckets maps each text code to the bit",
+		fmt.Sprintf("of its bucket. tables are in two halves; it uses %d. Behind what is kept it writes up to %d bytes more. count is not 0.", tables, zmmBytes-1))
+	base, texts := m.param("tables"), m.param("texts")
 	kept, count := m.param("kept"), m.param("count")
 	// What it needs is in registers. A load that is at the same place of a page as
 	// a store before it would wait for that, and there are many stores.
-	textCodes, buckets := m.load(vectorAt(codes, 0)), m.load(vectorAt(codes, 2))
+	buckets := m.load(vectorAt(m.param("buckets"), 0))
 	halves := make([][2]reg.VecVirtual, tables)
 	for i := range halves {
 		halves[i] = [2]reg.VecVirtual{m.load(vectorAt(base, 2*i)), m.load(vectorAt(base, 2*i+1))}
 	}
 	bits := m.load(m.eachByte(name+"Bits", func(b int) int { return b }))
-	begin, number := m.GP64(), m.GP32()
-	m.XORL(number, number)
+	begin, number, minusOne := m.GP64(), m.ZMM(), m.ZMM()
+	m.VPXORD(number, number, number)
+	m.VPTERNLOGD(operand.U8(ternaryOnes), minusOne, minusOne, minusOne)
 	m.MOVQ(kept, begin)
-	high, low := m.beginLoop()
-	c := m.codes(digests, 0, high, low)
+	loop(m.Context, "vectors")
 	var text, pairs [codeVectors]reg.VecVirtual
-	// read makes the numbers of what begins in vector w, and the text codes of the next.
+	// read makes the numbers of what begins in vector w, and loads the next.
 	read := func(w int) {
 		if w+1 < codeVectors {
-			text[w+1] = m.text(w+1, c[w+1], textCodes, vectorAt(codes, 1), texts)
+			text[w+1] = m.load(vectorAt(texts, w+1))
 		}
 		if w < 0 {
 			return
@@ -123,9 +121,7 @@ func (m *match) sieve(name string, tables int, few bool) {
 		}
 		at := m.ZMM()
 		m.VPCOMPRESSB_Z(bits, k, at)
-		of := m.ZMM()
-		m.VPBROADCASTB(number, of)
-		keep := [keptBytes]reg.VecVirtual{keptBit: at, keptNumber: of}
+		keep := [keptBytes]reg.VecVirtual{keptBit: at, keptNumber: number}
 		for i, n := range numbers {
 			keep[i] = m.ZMM()
 			m.VPERMB(n, at, keep[i])
@@ -146,10 +142,12 @@ func (m *match) sieve(name string, tables int, few bool) {
 		if few {
 			m.Label(skip)
 		}
-		m.INCL(number)
+		m.VPSUBB(minusOne, number, number)
 	}
-	m.ADDL(operand.I8(textVectors-placeVectors), number)
-	m.endLoop(digests, texts, count)
+	for range textVectors - placeVectors {
+		m.VPSUBB(minusOne, number, number)
+	}
+	m.endLoop(texts, count)
 	m.SUBQ(begin, kept)
 	m.Store(kept, m.ReturnIndex(0))
 	m.end()

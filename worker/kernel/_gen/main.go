@@ -58,6 +58,7 @@ func generate(out string) error {
 	m.sieve("avx512Sieve3Few", sieveNumbers, true)
 	m.sieve("avx512Sieve3", sieveNumbers, false)
 	m.sift()
+	m.texts()
 	m.keyed()
 	m.near()
 	m.bitmap()
