@@ -22,6 +22,8 @@ const (
 	avx512Turn = 4
 	// avx512Ahead is how many flags are left at most when the next batch is filtered.
 	avx512Ahead = 1 << 10
+	// avx512Kept is how many places of a batch there is room for, and more: whole pages.
+	avx512Kept = 1 << 14
 	// avx512SieveFew is how many anchors at most let so little pass the sieve that most
 	// vectors of candidates have nothing.
 	avx512SieveFew = 150
@@ -29,21 +31,23 @@ const (
 
 // avx512Group looks for a group's members in batches of digests.
 type avx512Group struct {
+	// Aligned, as the hasher is.
 	texts [avx512Turn * avx512Batch][avx512Texts + 1][avx512TextBytes]uint8
+	// What is left of a batch's places: what the first step of the filter keeps; and of
+	// a turn's: flags, and those of which somebody may have the characters, with their
+	// keys. All have room for what is written behind the ends.
+	kept      [5][avx512Kept]uint8
+	words     [avx512Most/2 + avx512Lanes]uint32 // of the bitmap
+	keyed     [avx512Ahead + avx512Most + avx512Lanes]uint32
+	keys      [avx512Ahead + avx512Most + avx512Lanes]uint32
+	wordFlags [avx512Most/2 + avx512Lanes]uint16
+	listed    [avx512Ahead + avx512Most + 32]uint16
+	count     int // of listed, that have not been looked at
 
 	// codes maps each code to its class, with bit 7 set for the bitmap if no member has
 	// it, and says what the last character, which has no code, maps to.
 	codes [2][64]uint8
 	pairs int // of tables of the sieve
-	// What is left of a batch's places: what the first step of the filter keeps; and of
-	// a turn's: flags, and those of which somebody may have the characters, with their
-	// keys. All have room for what is written behind the ends.
-	kept   [5][avx512Most + 64]uint8
-	words  [2][avx512Most/2 + avx512Lanes]uint32
-	listed [avx512Ahead + avx512Most + 32]uint16
-	keyed  [avx512Ahead + avx512Most + avx512Lanes]uint32
-	keys   [avx512Ahead + avx512Most + avx512Lanes]uint32
-	count  int // of listed, that have not been looked at
 
 	group   *group
 	changes int // of the group, when all this was made ready
@@ -88,9 +92,9 @@ func (a *avx512Group) filter(h *avx512Hasher, batch int) {
 	if g.long {
 		words = avx512Words6
 	}
-	count := words(texts, &a.words, avx512Batch, from)
+	count := words(texts, &a.words, &a.wordFlags, avx512Batch, from)
 	if count > 0 {
-		a.count += avx512Bitmap(&g.bitmap[0], &a.words, count, flags)
+		a.count += avx512Bitmap(&g.bitmap[0], &a.words, &a.wordFlags, count, flags)
 	}
 }
 

@@ -65,26 +65,26 @@ func avx512Distance(tables *[8][64]byte, groups int, begins uint32, needs uint32
 // of its bucket. tables are in two halves; it uses 5. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Sieve5(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+func avx512Sieve5(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 
 // avx512Sieve3Few keeps the places that pass the sieve's first step, and returns how many they are. buckets maps each text code to the bit
 // of its bucket. tables are in two halves; it uses 3. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Sieve3Few(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+func avx512Sieve3Few(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 
 // avx512Sieve3 keeps the places that pass the sieve's first step, and returns how many they are. buckets maps each text code to the bit
 // of its bucket. tables are in two halves; it uses 3. Behind what is kept it writes up to 63 bytes more. count is not 0.
 //
 //go:noescape
-func avx512Sieve3(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+func avx512Sieve3(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 
 // avx512Sift lists the flags of those of count places which also pass pairs pairs of tables, and returns how many they are.
 // The first vector's flags begin at from. matrices are for VGF2P8AFFINEQB. buckets maps the lower six bits of the last mix to the bits of its bucket. Behind the flags
 // it writes up to 31 more. Neither count is 0.
 //
 //go:noescape
-func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, from uint32, flags *uint16) int
+func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][16384]byte, count int, from uint32, flags *uint16) int
 
 // avx512Text writes the hashed names' text codes into texts. codes maps each code to its text code, and has that of the
 // padding. count is not 0.
@@ -104,22 +104,24 @@ func avx512Keyed(texts *[8][64]byte, after *uint32, shift uint32, flags *uint16,
 //go:noescape
 func avx512Near(texts *[8][64]byte, heads *int32, shift uint32, nodes *uint64, count int, keyed *uint32, keys *uint32) int
 
-// avx512Bitmap lists the flags of the places of count words which the bitmap has, and returns how many they are. Behind the
-// flags it writes up to 15 more. count is not 0.
+// avx512Bitmap lists the flags of those places of count words which the bitmap has, and returns how many they are. words and from
+// are what avx512Words12 has written. Behind the flags it writes up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Bitmap(bitmap *uint32, words *[2][6160]uint32, count int, flags *uint16) int
+func avx512Bitmap(bitmap *uint32, words *[6160]uint32, from *[6160]uint16, count int, flags *uint16) int
 
 // avx512Words12 writes which of 12 words of the bitmap are to be looked at: five folded characters, of which the middle ones are the
-// word's number; and the flag of the first of its two places. It returns how many these are. The flags begin at from. A text code
-// has bit 7 set if no name has the character. Behind the words it writes up to 15 more. count is not 0.
+// word's number, and on top of them the lane; and the flag that the first of the word's two places would have in lane 0. It returns
+// how many these are. The flags begin at from. A text code has bit 7 set if no name has the character. Behind the words it writes
+// up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Words12(texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
+func avx512Words12(texts *[8][64]byte, words *[6160]uint32, flags *[6160]uint16, count int, from uint32) int
 
 // avx512Words6 writes which of 6 words of the bitmap are to be looked at: five folded characters, of which the middle ones are the
-// word's number; and the flag of the first of its two places. It returns how many these are. The flags begin at from. A text code
-// has bit 7 set if no name has the character. Behind the words it writes up to 15 more. count is not 0.
+// word's number, and on top of them the lane; and the flag that the first of the word's two places would have in lane 0. It returns
+// how many these are. The flags begin at from. A text code has bit 7 set if no name has the character. Behind the words it writes
+// up to 15 more. count is not 0.
 //
 //go:noescape
-func avx512Words6(texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
+func avx512Words6(texts *[8][64]byte, words *[6160]uint32, flags *[6160]uint16, count int, from uint32) int

@@ -1883,7 +1883,7 @@ DATA avx512Places<>+12(SB)/4, $0x00000002
 DATA avx512Places<>+16(SB)/4, $0x00000001
 GLOBL avx512Places<>(SB), RODATA|NOPTR, $20
 
-// func avx512Sieve5(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// func avx512Sieve5(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
 TEXT ·avx512Sieve5(SB), NOSPLIT, $0-48
 	MOVQ       tables+8(FP), AX
@@ -1946,18 +1946,18 @@ vectors:
 	VPERMB        Z19, Z14, Z19
 	VPERMB        Z20, Z14, Z20
 	VMOVDQU64     Y16, (DX)
-	VMOVDQU64     Y19, 12352(DX)
-	VMOVDQU64     Y20, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y19, 16384(DX)
+	VMOVDQU64     Y20, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough0
 	VMOVDQU32     Z16, (DX)
-	VMOVDQU32     Z19, 12352(DX)
-	VMOVDQU32     Z20, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z19, 16384(DX)
+	VMOVDQU32     Z20, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough0:
 	ADDQ          SI, DX
@@ -1987,18 +1987,18 @@ enough0:
 	VPERMB        Z19, Z14, Z19
 	VPERMB        Z20, Z14, Z20
 	VMOVDQU64     Y18, (DX)
-	VMOVDQU64     Y19, 12352(DX)
-	VMOVDQU64     Y20, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y19, 16384(DX)
+	VMOVDQU64     Y20, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough1
 	VMOVDQU32     Z18, (DX)
-	VMOVDQU32     Z19, 12352(DX)
-	VMOVDQU32     Z20, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z19, 16384(DX)
+	VMOVDQU32     Z20, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough1:
 	ADDQ          SI, DX
@@ -2028,18 +2028,18 @@ enough1:
 	VPERMB        Z19, Z14, Z19
 	VPERMB        Z20, Z14, Z20
 	VMOVDQU64     Y16, (DX)
-	VMOVDQU64     Y19, 12352(DX)
-	VMOVDQU64     Y20, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y19, 16384(DX)
+	VMOVDQU64     Y20, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough2
 	VMOVDQU32     Z16, (DX)
-	VMOVDQU32     Z19, 12352(DX)
-	VMOVDQU32     Z20, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z19, 16384(DX)
+	VMOVDQU32     Z20, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough2:
 	ADDQ          SI, DX
@@ -2069,18 +2069,18 @@ enough2:
 	VPERMB        Z19, Z14, Z19
 	VPERMB        Z20, Z14, Z20
 	VMOVDQU64     Y18, (DX)
-	VMOVDQU64     Y19, 12352(DX)
-	VMOVDQU64     Y20, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y19, 16384(DX)
+	VMOVDQU64     Y20, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough3
 	VMOVDQU32     Z18, (DX)
-	VMOVDQU32     Z19, 12352(DX)
-	VMOVDQU32     Z20, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z19, 16384(DX)
+	VMOVDQU32     Z20, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough3:
 	ADDQ          SI, DX
@@ -2110,18 +2110,18 @@ enough3:
 	VPERMB        Z19, Z14, Z19
 	VPERMB        Z20, Z14, Z20
 	VMOVDQU64     Y16, (DX)
-	VMOVDQU64     Y19, 12352(DX)
-	VMOVDQU64     Y20, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y19, 16384(DX)
+	VMOVDQU64     Y20, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough4
 	VMOVDQU32     Z16, (DX)
-	VMOVDQU32     Z19, 12352(DX)
-	VMOVDQU32     Z20, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z19, 16384(DX)
+	VMOVDQU32     Z20, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough4:
 	ADDQ          SI, DX
@@ -2150,18 +2150,18 @@ enough4:
 	VPERMB        Z16, Z14, Z16
 	VPERMB        Z15, Z14, Z15
 	VMOVDQU64     Y17, (DX)
-	VMOVDQU64     Y16, 12352(DX)
-	VMOVDQU64     Y15, 24704(DX)
-	VMOVDQU64     Y14, 37056(DX)
-	VMOVDQU64     Y12, 49408(DX)
+	VMOVDQU64     Y16, 16384(DX)
+	VMOVDQU64     Y15, 32768(DX)
+	VMOVDQU64     Y14, 49152(DX)
+	VMOVDQU64     Y12, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough5
 	VMOVDQU32     Z17, (DX)
-	VMOVDQU32     Z16, 12352(DX)
-	VMOVDQU32     Z15, 24704(DX)
-	VMOVDQU32     Z14, 37056(DX)
-	VMOVDQU32     Z12, 49408(DX)
+	VMOVDQU32     Z16, 16384(DX)
+	VMOVDQU32     Z15, 32768(DX)
+	VMOVDQU32     Z14, 49152(DX)
+	VMOVDQU32     Z12, 65536(DX)
 
 enough5:
 	ADDQ   SI, DX
@@ -2242,7 +2242,7 @@ DATA avx512Sieve5Bits<>+62(SB)/1, $0x3e
 DATA avx512Sieve5Bits<>+63(SB)/1, $0x3f
 GLOBL avx512Sieve5Bits<>(SB), RODATA|NOPTR, $64
 
-// func avx512Sieve3Few(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// func avx512Sieve3Few(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
 TEXT ·avx512Sieve3Few(SB), NOSPLIT, $0-48
 	MOVQ       tables+8(FP), AX
@@ -2298,18 +2298,18 @@ vectors:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough0
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough0:
 	ADDQ SI, DX
@@ -2338,18 +2338,18 @@ skip0:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y14, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough1
 	VMOVDQU32     Z14, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough1:
 	ADDQ SI, DX
@@ -2378,18 +2378,18 @@ skip1:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough2
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough2:
 	ADDQ SI, DX
@@ -2418,18 +2418,18 @@ skip2:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y14, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough3
 	VMOVDQU32     Z14, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough3:
 	ADDQ SI, DX
@@ -2458,18 +2458,18 @@ skip3:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough4
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough4:
 	ADDQ SI, DX
@@ -2497,18 +2497,18 @@ skip4:
 	VPERMB        Z12, Z10, Z12
 	VPERMB        Z11, Z10, Z11
 	VMOVDQU64     Y13, (DX)
-	VMOVDQU64     Y12, 12352(DX)
-	VMOVDQU64     Y11, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y12, 16384(DX)
+	VMOVDQU64     Y11, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough5
 	VMOVDQU32     Z13, (DX)
-	VMOVDQU32     Z12, 12352(DX)
-	VMOVDQU32     Z11, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z12, 16384(DX)
+	VMOVDQU32     Z11, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough5:
 	ADDQ SI, DX
@@ -2591,7 +2591,7 @@ DATA avx512Sieve3FewBits<>+62(SB)/1, $0x3e
 DATA avx512Sieve3FewBits<>+63(SB)/1, $0x3f
 GLOBL avx512Sieve3FewBits<>(SB), RODATA|NOPTR, $64
 
-// func avx512Sieve3(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][12352]byte, count int) int
+// func avx512Sieve3(buckets *[64]byte, tables *[5][2][64]byte, texts *[8][64]byte, kept *[5][16384]byte, count int) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, AVX512VL, POPCNT
 TEXT ·avx512Sieve3(SB), NOSPLIT, $0-48
 	MOVQ       tables+8(FP), AX
@@ -2645,18 +2645,18 @@ vectors:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough0
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough0:
 	ADDQ          SI, DX
@@ -2681,18 +2681,18 @@ enough0:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y14, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough1
 	VMOVDQU32     Z14, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough1:
 	ADDQ          SI, DX
@@ -2717,18 +2717,18 @@ enough1:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough2
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough2:
 	ADDQ          SI, DX
@@ -2753,18 +2753,18 @@ enough2:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y14, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough3
 	VMOVDQU32     Z14, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough3:
 	ADDQ          SI, DX
@@ -2789,18 +2789,18 @@ enough3:
 	VPERMB        Z15, Z10, Z15
 	VPERMB        Z16, Z10, Z16
 	VMOVDQU64     Y12, (DX)
-	VMOVDQU64     Y15, 12352(DX)
-	VMOVDQU64     Y16, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y15, 16384(DX)
+	VMOVDQU64     Y16, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough4
 	VMOVDQU32     Z12, (DX)
-	VMOVDQU32     Z15, 12352(DX)
-	VMOVDQU32     Z16, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z15, 16384(DX)
+	VMOVDQU32     Z16, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough4:
 	ADDQ          SI, DX
@@ -2824,18 +2824,18 @@ enough4:
 	VPERMB        Z12, Z10, Z12
 	VPERMB        Z11, Z10, Z11
 	VMOVDQU64     Y13, (DX)
-	VMOVDQU64     Y12, 12352(DX)
-	VMOVDQU64     Y11, 24704(DX)
-	VMOVDQU64     Y10, 37056(DX)
-	VMOVDQU64     Y8, 49408(DX)
+	VMOVDQU64     Y12, 16384(DX)
+	VMOVDQU64     Y11, 32768(DX)
+	VMOVDQU64     Y10, 49152(DX)
+	VMOVDQU64     Y8, 65536(DX)
 	POPCNTQ       SI, SI
 	CMPQ          SI, $+32
 	JLS           enough5
 	VMOVDQU32     Z13, (DX)
-	VMOVDQU32     Z12, 12352(DX)
-	VMOVDQU32     Z11, 24704(DX)
-	VMOVDQU32     Z10, 37056(DX)
-	VMOVDQU32     Z8, 49408(DX)
+	VMOVDQU32     Z12, 16384(DX)
+	VMOVDQU32     Z11, 32768(DX)
+	VMOVDQU32     Z10, 49152(DX)
+	VMOVDQU32     Z8, 65536(DX)
 
 enough5:
 	ADDQ   SI, DX
@@ -2916,7 +2916,7 @@ DATA avx512Sieve3Bits<>+62(SB)/1, $0x3e
 DATA avx512Sieve3Bits<>+63(SB)/1, $0x3f
 GLOBL avx512Sieve3Bits<>(SB), RODATA|NOPTR, $64
 
-// func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][12352]byte, count int, from uint32, flags *uint16) int
+// func avx512Sift(matrices *[5]uint64, buckets *[2][64]byte, tables *[24][2][2][64]byte, pairs int, kept *[5][16384]byte, count int, from uint32, flags *uint16) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VBMI2, BMI2, CMOV, GFNI, POPCNT
 TEXT ·avx512Sift(SB), NOSPLIT, $0-72
 	MOVQ         matrices+0(FP), AX
@@ -2967,12 +2967,12 @@ places:
 	VMOVDQU32           (SI), Z1
 	VMOVDQU32           64(SI), Z7
 	VMOVDQU32           128(SI), Z13
-	VMOVDQU32           12352(SI), Z2
-	VMOVDQU32           12416(SI), Z8
-	VMOVDQU32           12480(SI), Z14
-	VMOVDQU32           24704(SI), Z3
-	VMOVDQU32           24768(SI), Z9
-	VMOVDQU32           24832(SI), Z15
+	VMOVDQU32           16384(SI), Z2
+	VMOVDQU32           16448(SI), Z8
+	VMOVDQU32           16512(SI), Z14
+	VMOVDQU32           32768(SI), Z3
+	VMOVDQU32           32832(SI), Z9
+	VMOVDQU32           32896(SI), Z15
 	VGF2P8AFFINEQB.BCST $0x00, (AX), Z1, Z4
 	VGF2P8AFFINEQB.BCST $0x00, (AX), Z7, Z10
 	VGF2P8AFFINEQB.BCST $0x00, (AX), Z13, Z16
@@ -3076,8 +3076,8 @@ tables:
 	VPTESTMB      Z2, Z2, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37056(SI), Z1
-	VMOVDQU32     49408(SI), Z2
+	VMOVDQU32     49152(SI), Z1
+	VMOVDQU32     65536(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
 	VPCOMPRESSB.Z Z2, K1, Z2
 	VPMOVZXBW     Y2, Z3
@@ -3101,8 +3101,8 @@ enough0:
 	VPTESTMB      Z8, Z8, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37120(SI), Z1
-	VMOVDQU32     49472(SI), Z2
+	VMOVDQU32     49216(SI), Z1
+	VMOVDQU32     65600(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
 	VPCOMPRESSB.Z Z2, K1, Z2
 	VPMOVZXBW     Y2, Z3
@@ -3126,8 +3126,8 @@ enough1:
 	VPTESTMB      Z14, Z14, K1
 	KMOVQ         K1, R13
 	POPCNTQ       R13, R13
-	VMOVDQU32     37184(SI), Z1
-	VMOVDQU32     49536(SI), Z2
+	VMOVDQU32     49280(SI), Z1
+	VMOVDQU32     65664(SI), Z2
 	VPCOMPRESSB.Z Z1, K1, Z1
 	VPCOMPRESSB.Z Z2, K1, Z2
 	VPMOVZXBW     Y2, Z3
@@ -3443,17 +3443,18 @@ DATA avx512NearNumbers<>+32(SB)/4, $0x9e3779b1
 DATA avx512NearNumbers<>+36(SB)/4, $0x00000004
 GLOBL avx512NearNumbers<>(SB), RODATA|NOPTR, $40
 
-// func avx512Bitmap(bitmap *uint32, words *[2][6160]uint32, count int, flags *uint16) int
+// func avx512Bitmap(bitmap *uint32, words *[6160]uint32, from *[6160]uint16, count int, flags *uint16) int
 // Requires: AVX, AVX512F, AVX512VL, BMI2, CMOV, POPCNT
-TEXT ·avx512Bitmap(SB), NOSPLIT, $0-40
+TEXT ·avx512Bitmap(SB), NOSPLIT, $0-48
 	MOVQ         bitmap+0(FP), AX
 	MOVQ         words+8(FP), CX
-	MOVQ         count+16(FP), DX
-	MOVQ         flags+24(FP), BX
+	MOVQ         from+16(FP), DX
+	MOVQ         count+24(FP), BX
+	MOVQ         flags+32(FP), SI
 	VPBROADCASTD avx512BitmapNumbers<>+0(SB), Z0
 	VPBROADCASTD avx512BitmapNumbers<>+4(SB), Z1
-	MOVQ         BX, SI
-	MOVQ         $0x00000010, DI
+	MOVQ         SI, DI
+	MOVQ         $0x00000010, R8
 	PCALIGN      $0x40
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3465,14 +3466,16 @@ TEXT ·avx512Bitmap(SB), NOSPLIT, $0-40
 	BYTE         $0x90
 
 words:
-	MOVQ          DX, R8
-	CMPQ          R8, DI
-	CMOVQGT       DI, R8
-	MOVQ          $-1, R9
-	BZHIQ         R8, R9, R9
-	KMOVW         R9, K1
+	MOVQ          BX, R9
+	CMPQ          R9, R8
+	CMOVQGT       R8, R9
+	MOVQ          $-1, R10
+	BZHIQ         R9, R10, R10
+	KMOVW         R10, K1
 	VMOVDQU32     (CX), Z2
-	VMOVDQU32     24640(CX), Z3
+	VPMOVZXWD     (DX), Z3
+	VPSRLD        $0x1a, Z2, Z4
+	VPADDD        Z4, Z3, Z3
 	VPSRLD        $0x05, Z2, Z4
 	VPANDD        Z1, Z4, Z4
 	VPXORD        Z5, Z5, Z5
@@ -3490,27 +3493,28 @@ words:
 	VPTESTMD      Z5, Z2, K2, K2
 	VPCOMPRESSD.Z Z3, K1, Z2
 	VPMOVDW       Z2, Y2
-	VMOVDQU64     Y2, (BX)
-	KMOVW         K1, R8
-	POPCNTL       R8, R8
-	LEAQ          (BX)(R8*2), BX
+	VMOVDQU64     Y2, (SI)
+	KMOVW         K1, R9
+	POPCNTL       R9, R9
+	LEAQ          (SI)(R9*2), SI
 	KORTESTW      K2, K2
 	JZ            next
 	VPADDD        Z0, Z3, Z3
 	VPCOMPRESSD.Z Z3, K2, Z2
 	VPMOVDW       Z2, Y2
-	VMOVDQU64     Y2, (BX)
-	KMOVW         K2, R8
-	POPCNTL       R8, R8
-	LEAQ          (BX)(R8*2), BX
+	VMOVDQU64     Y2, (SI)
+	KMOVW         K2, R9
+	POPCNTL       R9, R9
+	LEAQ          (SI)(R9*2), SI
 
 next:
 	ADDQ $+64, CX
-	SUBQ DI, DX
+	ADDQ $+32, DX
+	SUBQ R8, BX
 	JG   words
-	SUBQ SI, BX
-	SHRQ $0x01, BX
-	MOVQ BX, ret+32(FP)
+	SUBQ DI, SI
+	SHRQ $0x01, SI
+	MOVQ SI, ret+40(FP)
 	VZEROUPPER
 	RET
 
@@ -3518,12 +3522,13 @@ DATA avx512BitmapNumbers<>+0(SB)/4, $0x00000001
 DATA avx512BitmapNumbers<>+4(SB)/4, $0x00007fff
 GLOBL avx512BitmapNumbers<>(SB), RODATA|NOPTR, $8
 
-// func avx512Words12(texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, POPCNT
-TEXT ·avx512Words12(SB), NOSPLIT, $0-40
+// func avx512Words12(texts *[8][64]byte, words *[6160]uint32, flags *[6160]uint16, count int, from uint32) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI2, AVX512VL, POPCNT
+TEXT ·avx512Words12(SB), NOSPLIT, $0-48
 	MOVQ         texts+0(FP), AX
 	MOVQ         words+8(FP), CX
-	MOVQ         count+16(FP), DX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
 	VPBROADCASTD avx512Words12Numbers<>+0(SB), Z0
 	VPBROADCASTD avx512Words12Numbers<>+4(SB), Z1
 	VPBROADCASTD avx512Words12Numbers<>+8(SB), Z2
@@ -3532,10 +3537,272 @@ TEXT ·avx512Words12(SB), NOSPLIT, $0-40
 	VPBROADCASTD avx512Words12Numbers<>+20(SB), Z5
 	VPBROADCASTD avx512Words12Numbers<>+24(SB), Z6
 	VPBROADCASTD avx512Words12Numbers<>+28(SB), Z7
-	MOVL         from+24(FP), BX
-	VPBROADCASTD BX, Z8
-	VPADDD       avx512Words12Flags<>+0(SB), Z8, Z8
-	MOVQ         CX, BX
+	MOVL         from+32(FP), SI
+	VPBROADCASTW SI, Z8
+	VMOVDQU32    avx512Words12Lanes<>+0(SB), Z9
+	MOVQ         CX, SI
+	PCALIGN      $0x40
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+	BYTE         $0x90
+
+vectors:
+	VMOVDQU32     (AX), Z10
+	VMOVDQU32     64(AX), Z11
+	VMOVDQU32     128(AX), Z12
+	VMOVDQU32     192(AX), Z13
+	VMOVDQU32     256(AX), Z14
+	VMOVDQU32     320(AX), Z15
+	VMOVDQU32     384(AX), Z16
+	VPANDD        Z0, Z10, Z17
+	VPMADDUBSW    Z2, Z17, Z17
+	VPMADDWD      Z3, Z17, Z17
+	VPSLLD        $0x14, Z11, Z18
+	VPTERNLOGD    $0xf8, Z1, Z18, Z17
+	VPORD         Z9, Z17, Z17
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z17, K1, Z17
+	VMOVDQU32     Z17, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z11, Z10, Z10
+	VPANDD        Z0, Z10, Z17
+	VPMADDUBSW    Z2, Z17, Z17
+	VPMADDWD      Z3, Z17, Z17
+	VPSLLD        $0x04, Z11, Z18
+	VPTERNLOGD    $0xf8, Z1, Z18, Z17
+	VPORD         Z9, Z17, Z17
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z17, K1, Z17
+	VMOVDQU32     Z17, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPANDD        Z0, Z11, Z10
+	VPMADDUBSW    Z2, Z10, Z10
+	VPMADDWD      Z3, Z10, Z10
+	VPSLLD        $0x14, Z12, Z17
+	VPTERNLOGD    $0xf8, Z1, Z17, Z10
+	VPORD         Z9, Z10, Z10
+	VPTESTNMD     Z4, Z11, K1
+	VPCOMPRESSD.Z Z10, K1, Z10
+	VMOVDQU32     Z10, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z12, Z11, Z10
+	VPANDD        Z0, Z10, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPSLLD        $0x04, Z12, Z17
+	VPTERNLOGD    $0xf8, Z1, Z17, Z11
+	VPORD         Z9, Z11, Z11
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z11, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPANDD        Z0, Z12, Z10
+	VPMADDUBSW    Z2, Z10, Z10
+	VPMADDWD      Z3, Z10, Z10
+	VPSLLD        $0x14, Z13, Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
+	VPORD         Z9, Z10, Z10
+	VPTESTNMD     Z4, Z12, K1
+	VPCOMPRESSD.Z Z10, K1, Z10
+	VMOVDQU32     Z10, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z13, Z12, Z10
+	VPANDD        Z0, Z10, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPSLLD        $0x04, Z13, Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPORD         Z9, Z11, Z11
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z11, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPANDD        Z0, Z13, Z10
+	VPMADDUBSW    Z2, Z10, Z10
+	VPMADDWD      Z3, Z10, Z10
+	VPSLLD        $0x14, Z14, Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
+	VPORD         Z9, Z10, Z10
+	VPTESTNMD     Z4, Z13, K1
+	VPCOMPRESSD.Z Z10, K1, Z10
+	VMOVDQU32     Z10, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z14, Z13, Z10
+	VPANDD        Z0, Z10, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPSLLD        $0x04, Z14, Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPORD         Z9, Z11, Z11
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z11, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPANDD        Z0, Z14, Z10
+	VPMADDUBSW    Z2, Z10, Z10
+	VPMADDWD      Z3, Z10, Z10
+	VPSLLD        $0x14, Z15, Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
+	VPORD         Z9, Z10, Z10
+	VPTESTNMD     Z4, Z14, K1
+	VPCOMPRESSD.Z Z10, K1, Z10
+	VMOVDQU32     Z10, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z15, Z14, Z10
+	VPANDD        Z0, Z10, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPSLLD        $0x04, Z15, Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPORD         Z9, Z11, Z11
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z11, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPANDD        Z0, Z15, Z10
+	VPMADDUBSW    Z2, Z10, Z10
+	VPMADDWD      Z3, Z10, Z10
+	VPSLLD        $0x14, Z16, Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
+	VPORD         Z9, Z10, Z10
+	VPTESTNMD     Z4, Z15, K1
+	VPCOMPRESSD.Z Z10, K1, Z10
+	VMOVDQU32     Z10, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z8, Z8
+	VPSHRDD       $0x10, Z16, Z15, Z10
+	VPANDD        Z0, Z10, Z11
+	VPMADDUBSW    Z2, Z11, Z11
+	VPMADDWD      Z3, Z11, Z11
+	VPSLLD        $0x04, Z16, Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPORD         Z9, Z11, Z11
+	VPTESTNMD     Z4, Z10, K1
+	VPCOMPRESSD.Z Z11, K1, Z11
+	VMOVDQU32     Z11, (CX)
+	VMOVDQU64     Y8, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z6, Z8, Z8
+	VPADDW        Z7, Z8, Z8
+	ADDQ          $+512, AX
+	DECQ          BX
+	JNZ           vectors
+	SUBQ          SI, CX
+	SHRQ          $0x02, CX
+	MOVQ          CX, ret+40(FP)
+	VZEROUPPER
+	RET
+
+DATA avx512Words12Numbers<>+0(SB)/4, $0x1f1f1f1f
+DATA avx512Words12Numbers<>+4(SB)/4, $0x01f00000
+DATA avx512Words12Numbers<>+8(SB)/4, $0x20012001
+DATA avx512Words12Numbers<>+12(SB)/4, $0x04000001
+DATA avx512Words12Numbers<>+16(SB)/4, $0x80808000
+DATA avx512Words12Numbers<>+20(SB)/4, $0x00020002
+DATA avx512Words12Numbers<>+24(SB)/4, $0x003e003e
+DATA avx512Words12Numbers<>+28(SB)/4, $0x00800080
+GLOBL avx512Words12Numbers<>(SB), RODATA|NOPTR, $32
+
+DATA avx512Words12Lanes<>+0(SB)/4, $0x00000000
+DATA avx512Words12Lanes<>+4(SB)/4, $0x10000000
+DATA avx512Words12Lanes<>+8(SB)/4, $0x20000000
+DATA avx512Words12Lanes<>+12(SB)/4, $0x30000000
+DATA avx512Words12Lanes<>+16(SB)/4, $0x40000000
+DATA avx512Words12Lanes<>+20(SB)/4, $0x50000000
+DATA avx512Words12Lanes<>+24(SB)/4, $0x60000000
+DATA avx512Words12Lanes<>+28(SB)/4, $0x70000000
+DATA avx512Words12Lanes<>+32(SB)/4, $0x80000000
+DATA avx512Words12Lanes<>+36(SB)/4, $0x90000000
+DATA avx512Words12Lanes<>+40(SB)/4, $0xa0000000
+DATA avx512Words12Lanes<>+44(SB)/4, $0xb0000000
+DATA avx512Words12Lanes<>+48(SB)/4, $0xc0000000
+DATA avx512Words12Lanes<>+52(SB)/4, $0xd0000000
+DATA avx512Words12Lanes<>+56(SB)/4, $0xe0000000
+DATA avx512Words12Lanes<>+60(SB)/4, $0xf0000000
+GLOBL avx512Words12Lanes<>(SB), RODATA|NOPTR, $64
+
+// func avx512Words6(texts *[8][64]byte, words *[6160]uint32, flags *[6160]uint16, count int, from uint32) int
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, POPCNT
+TEXT ·avx512Words6(SB), NOSPLIT, $0-48
+	MOVQ         texts+0(FP), AX
+	MOVQ         words+8(FP), CX
+	MOVQ         flags+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VPBROADCASTD avx512Words6Numbers<>+0(SB), Z0
+	VPBROADCASTD avx512Words6Numbers<>+4(SB), Z1
+	VPBROADCASTD avx512Words6Numbers<>+8(SB), Z2
+	VPBROADCASTD avx512Words6Numbers<>+12(SB), Z3
+	VPBROADCASTD avx512Words6Numbers<>+16(SB), Z4
+	VPBROADCASTD avx512Words6Numbers<>+20(SB), Z5
+	VPBROADCASTD avx512Words6Numbers<>+24(SB), Z5
+	VPBROADCASTD avx512Words6Numbers<>+28(SB), Z5
+	VPBROADCASTD avx512Words6Numbers<>+32(SB), Z6
+	MOVL         from+32(FP), SI
+	VPBROADCASTW SI, Z7
+	VMOVDQU32    avx512Words6Lanes<>+0(SB), Z8
+	MOVQ         CX, SI
 	PCALIGN      $0x40
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3559,341 +3826,98 @@ vectors:
 	VPMADDWD      Z3, Z16, Z16
 	VPSLLD        $0x14, Z10, Z17
 	VPTERNLOGD    $0xf8, Z1, Z17, Z16
+	VPORD         Z8, Z16, Z16
 	VPTESTNMD     Z4, Z9, K1
 	VPCOMPRESSD.Z Z16, K1, Z16
-	VPCOMPRESSD.Z Z8, K1, Z17
 	VMOVDQU32     Z16, (CX)
-	VMOVDQU32     Z17, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z10, Z9, Z9
-	VPANDD        Z0, Z9, Z16
-	VPMADDUBSW    Z2, Z16, Z16
-	VPMADDWD      Z3, Z16, Z16
-	VPSLLD        $0x04, Z10, Z17
-	VPTERNLOGD    $0xf8, Z1, Z17, Z16
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z16, K1, Z16
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z16, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
 	VPANDD        Z0, Z10, Z9
 	VPMADDUBSW    Z2, Z9, Z9
 	VPMADDWD      Z3, Z9, Z9
 	VPSLLD        $0x14, Z11, Z16
 	VPTERNLOGD    $0xf8, Z1, Z16, Z9
+	VPORD         Z8, Z9, Z9
 	VPTESTNMD     Z4, Z10, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
-	VPCOMPRESSD.Z Z8, K1, Z16
 	VMOVDQU32     Z9, (CX)
-	VMOVDQU32     Z16, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z11, Z10, Z9
-	VPANDD        Z0, Z9, Z10
-	VPMADDUBSW    Z2, Z10, Z10
-	VPMADDWD      Z3, Z10, Z10
-	VPSLLD        $0x04, Z11, Z16
-	VPTERNLOGD    $0xf8, Z1, Z16, Z10
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z10, K1, Z10
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z10, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
 	VPANDD        Z0, Z11, Z9
 	VPMADDUBSW    Z2, Z9, Z9
 	VPMADDWD      Z3, Z9, Z9
 	VPSLLD        $0x14, Z12, Z10
 	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPORD         Z8, Z9, Z9
 	VPTESTNMD     Z4, Z11, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
-	VPCOMPRESSD.Z Z8, K1, Z10
 	VMOVDQU32     Z9, (CX)
-	VMOVDQU32     Z10, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z12, Z11, Z9
-	VPANDD        Z0, Z9, Z10
-	VPMADDUBSW    Z2, Z10, Z10
-	VPMADDWD      Z3, Z10, Z10
-	VPSLLD        $0x04, Z12, Z11
-	VPTERNLOGD    $0xf8, Z1, Z11, Z10
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z10, K1, Z10
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z10, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
 	VPANDD        Z0, Z12, Z9
 	VPMADDUBSW    Z2, Z9, Z9
 	VPMADDWD      Z3, Z9, Z9
 	VPSLLD        $0x14, Z13, Z10
 	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPORD         Z8, Z9, Z9
 	VPTESTNMD     Z4, Z12, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
-	VPCOMPRESSD.Z Z8, K1, Z10
 	VMOVDQU32     Z9, (CX)
-	VMOVDQU32     Z10, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z13, Z12, Z9
-	VPANDD        Z0, Z9, Z10
-	VPMADDUBSW    Z2, Z10, Z10
-	VPMADDWD      Z3, Z10, Z10
-	VPSLLD        $0x04, Z13, Z11
-	VPTERNLOGD    $0xf8, Z1, Z11, Z10
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z10, K1, Z10
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z10, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
 	VPANDD        Z0, Z13, Z9
 	VPMADDUBSW    Z2, Z9, Z9
 	VPMADDWD      Z3, Z9, Z9
 	VPSLLD        $0x14, Z14, Z10
 	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPORD         Z8, Z9, Z9
 	VPTESTNMD     Z4, Z13, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
-	VPCOMPRESSD.Z Z8, K1, Z10
 	VMOVDQU32     Z9, (CX)
-	VMOVDQU32     Z10, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z14, Z13, Z9
-	VPANDD        Z0, Z9, Z10
-	VPMADDUBSW    Z2, Z10, Z10
-	VPMADDWD      Z3, Z10, Z10
-	VPSLLD        $0x04, Z14, Z11
-	VPTERNLOGD    $0xf8, Z1, Z11, Z10
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z10, K1, Z10
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z10, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
 	VPANDD        Z0, Z14, Z9
 	VPMADDUBSW    Z2, Z9, Z9
 	VPMADDWD      Z3, Z9, Z9
 	VPSLLD        $0x14, Z15, Z10
 	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPORD         Z8, Z9, Z9
 	VPTESTNMD     Z4, Z14, K1
 	VPCOMPRESSD.Z Z9, K1, Z9
-	VPCOMPRESSD.Z Z8, K1, Z10
 	VMOVDQU32     Z9, (CX)
-	VMOVDQU32     Z10, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z8, Z8
-	VPSHRDD       $0x10, Z15, Z14, Z9
-	VPANDD        Z0, Z9, Z10
-	VPMADDUBSW    Z2, Z10, Z10
-	VPMADDWD      Z3, Z10, Z10
-	VPSLLD        $0x04, Z15, Z11
-	VPTERNLOGD    $0xf8, Z1, Z11, Z10
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z10, K1, Z10
-	VPCOMPRESSD.Z Z8, K1, Z9
-	VMOVDQU32     Z10, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z6, Z8, Z8
-	VPADDD        Z7, Z8, Z8
+	VMOVDQU64     Y7, (DX)
+	KMOVW         K1, DI
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*2), DX
+	VPADDW        Z5, Z7, Z7
+	VPADDW        Z6, Z7, Z7
 	ADDQ          $+512, AX
-	DECQ          DX
+	DECQ          BX
 	JNZ           vectors
-	SUBQ          BX, CX
+	SUBQ          SI, CX
 	SHRQ          $0x02, CX
-	MOVQ          CX, ret+32(FP)
-	VZEROUPPER
-	RET
-
-DATA avx512Words12Numbers<>+0(SB)/4, $0x1f1f1f1f
-DATA avx512Words12Numbers<>+4(SB)/4, $0x01f00000
-DATA avx512Words12Numbers<>+8(SB)/4, $0x20012001
-DATA avx512Words12Numbers<>+12(SB)/4, $0x04000001
-DATA avx512Words12Numbers<>+16(SB)/4, $0x80808000
-DATA avx512Words12Numbers<>+20(SB)/4, $0x00000002
-DATA avx512Words12Numbers<>+24(SB)/4, $0x0000003e
-DATA avx512Words12Numbers<>+28(SB)/4, $0x00000080
-GLOBL avx512Words12Numbers<>(SB), RODATA|NOPTR, $32
-
-DATA avx512Words12Flags<>+0(SB)/4, $0x00000000
-DATA avx512Words12Flags<>+4(SB)/4, $0x00000004
-DATA avx512Words12Flags<>+8(SB)/4, $0x00000008
-DATA avx512Words12Flags<>+12(SB)/4, $0x0000000c
-DATA avx512Words12Flags<>+16(SB)/4, $0x00000010
-DATA avx512Words12Flags<>+20(SB)/4, $0x00000014
-DATA avx512Words12Flags<>+24(SB)/4, $0x00000018
-DATA avx512Words12Flags<>+28(SB)/4, $0x0000001c
-DATA avx512Words12Flags<>+32(SB)/4, $0x00000020
-DATA avx512Words12Flags<>+36(SB)/4, $0x00000024
-DATA avx512Words12Flags<>+40(SB)/4, $0x00000028
-DATA avx512Words12Flags<>+44(SB)/4, $0x0000002c
-DATA avx512Words12Flags<>+48(SB)/4, $0x00000030
-DATA avx512Words12Flags<>+52(SB)/4, $0x00000034
-DATA avx512Words12Flags<>+56(SB)/4, $0x00000038
-DATA avx512Words12Flags<>+60(SB)/4, $0x0000003c
-GLOBL avx512Words12Flags<>(SB), RODATA|NOPTR, $64
-
-// func avx512Words6(texts *[8][64]byte, words *[2][6160]uint32, count int, from uint32) int
-// Requires: AVX, AVX512BW, AVX512F, POPCNT
-TEXT ·avx512Words6(SB), NOSPLIT, $0-40
-	MOVQ         texts+0(FP), AX
-	MOVQ         words+8(FP), CX
-	MOVQ         count+16(FP), DX
-	VPBROADCASTD avx512Words6Numbers<>+0(SB), Z0
-	VPBROADCASTD avx512Words6Numbers<>+4(SB), Z1
-	VPBROADCASTD avx512Words6Numbers<>+8(SB), Z2
-	VPBROADCASTD avx512Words6Numbers<>+12(SB), Z3
-	VPBROADCASTD avx512Words6Numbers<>+16(SB), Z4
-	VPBROADCASTD avx512Words6Numbers<>+20(SB), Z5
-	VPBROADCASTD avx512Words6Numbers<>+24(SB), Z5
-	VPBROADCASTD avx512Words6Numbers<>+28(SB), Z5
-	VPBROADCASTD avx512Words6Numbers<>+32(SB), Z6
-	MOVL         from+24(FP), BX
-	VPBROADCASTD BX, Z7
-	VPADDD       avx512Words6Flags<>+0(SB), Z7, Z7
-	MOVQ         CX, BX
-	PCALIGN      $0x40
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-
-vectors:
-	VMOVDQU32     (AX), Z8
-	VMOVDQU32     64(AX), Z9
-	VMOVDQU32     128(AX), Z10
-	VMOVDQU32     192(AX), Z11
-	VMOVDQU32     256(AX), Z12
-	VMOVDQU32     320(AX), Z13
-	VMOVDQU32     384(AX), Z14
-	VPANDD        Z0, Z8, Z15
-	VPMADDUBSW    Z2, Z15, Z15
-	VPMADDWD      Z3, Z15, Z15
-	VPSLLD        $0x14, Z9, Z16
-	VPTERNLOGD    $0xf8, Z1, Z16, Z15
-	VPTESTNMD     Z4, Z8, K1
-	VPCOMPRESSD.Z Z15, K1, Z15
-	VPCOMPRESSD.Z Z7, K1, Z8
-	VMOVDQU32     Z15, (CX)
-	VMOVDQU32     Z8, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPANDD        Z0, Z9, Z8
-	VPMADDUBSW    Z2, Z8, Z8
-	VPMADDWD      Z3, Z8, Z8
-	VPSLLD        $0x14, Z10, Z15
-	VPTERNLOGD    $0xf8, Z1, Z15, Z8
-	VPTESTNMD     Z4, Z9, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z7, K1, Z9
-	VMOVDQU32     Z8, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPANDD        Z0, Z10, Z8
-	VPMADDUBSW    Z2, Z8, Z8
-	VPMADDWD      Z3, Z8, Z8
-	VPSLLD        $0x14, Z11, Z9
-	VPTERNLOGD    $0xf8, Z1, Z9, Z8
-	VPTESTNMD     Z4, Z10, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z7, K1, Z9
-	VMOVDQU32     Z8, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPANDD        Z0, Z11, Z8
-	VPMADDUBSW    Z2, Z8, Z8
-	VPMADDWD      Z3, Z8, Z8
-	VPSLLD        $0x14, Z12, Z9
-	VPTERNLOGD    $0xf8, Z1, Z9, Z8
-	VPTESTNMD     Z4, Z11, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z7, K1, Z9
-	VMOVDQU32     Z8, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPANDD        Z0, Z12, Z8
-	VPMADDUBSW    Z2, Z8, Z8
-	VPMADDWD      Z3, Z8, Z8
-	VPSLLD        $0x14, Z13, Z9
-	VPTERNLOGD    $0xf8, Z1, Z9, Z8
-	VPTESTNMD     Z4, Z12, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z7, K1, Z9
-	VMOVDQU32     Z8, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPANDD        Z0, Z13, Z8
-	VPMADDUBSW    Z2, Z8, Z8
-	VPMADDWD      Z3, Z8, Z8
-	VPSLLD        $0x14, Z14, Z9
-	VPTERNLOGD    $0xf8, Z1, Z9, Z8
-	VPTESTNMD     Z4, Z13, K1
-	VPCOMPRESSD.Z Z8, K1, Z8
-	VPCOMPRESSD.Z Z7, K1, Z9
-	VMOVDQU32     Z8, (CX)
-	VMOVDQU32     Z9, 24640(CX)
-	KMOVW         K1, SI
-	POPCNTL       SI, SI
-	LEAQ          (CX)(SI*4), CX
-	VPADDD        Z5, Z7, Z7
-	VPADDD        Z6, Z7, Z7
-	ADDQ          $+512, AX
-	DECQ          DX
-	JNZ           vectors
-	SUBQ          BX, CX
-	SHRQ          $0x02, CX
-	MOVQ          CX, ret+32(FP)
+	MOVQ          CX, ret+40(FP)
 	VZEROUPPER
 	RET
 
@@ -3902,26 +3926,26 @@ DATA avx512Words6Numbers<>+4(SB)/4, $0x01f00000
 DATA avx512Words6Numbers<>+8(SB)/4, $0x20012001
 DATA avx512Words6Numbers<>+12(SB)/4, $0x04000001
 DATA avx512Words6Numbers<>+16(SB)/4, $0x80808000
-DATA avx512Words6Numbers<>+20(SB)/4, $0x00000002
-DATA avx512Words6Numbers<>+24(SB)/4, $0x0000003e
-DATA avx512Words6Numbers<>+28(SB)/4, $0x00000040
-DATA avx512Words6Numbers<>+32(SB)/4, $0x00000080
+DATA avx512Words6Numbers<>+20(SB)/4, $0x00020002
+DATA avx512Words6Numbers<>+24(SB)/4, $0x003e003e
+DATA avx512Words6Numbers<>+28(SB)/4, $0x00400040
+DATA avx512Words6Numbers<>+32(SB)/4, $0x00800080
 GLOBL avx512Words6Numbers<>(SB), RODATA|NOPTR, $36
 
-DATA avx512Words6Flags<>+0(SB)/4, $0x00000000
-DATA avx512Words6Flags<>+4(SB)/4, $0x00000004
-DATA avx512Words6Flags<>+8(SB)/4, $0x00000008
-DATA avx512Words6Flags<>+12(SB)/4, $0x0000000c
-DATA avx512Words6Flags<>+16(SB)/4, $0x00000010
-DATA avx512Words6Flags<>+20(SB)/4, $0x00000014
-DATA avx512Words6Flags<>+24(SB)/4, $0x00000018
-DATA avx512Words6Flags<>+28(SB)/4, $0x0000001c
-DATA avx512Words6Flags<>+32(SB)/4, $0x00000020
-DATA avx512Words6Flags<>+36(SB)/4, $0x00000024
-DATA avx512Words6Flags<>+40(SB)/4, $0x00000028
-DATA avx512Words6Flags<>+44(SB)/4, $0x0000002c
-DATA avx512Words6Flags<>+48(SB)/4, $0x00000030
-DATA avx512Words6Flags<>+52(SB)/4, $0x00000034
-DATA avx512Words6Flags<>+56(SB)/4, $0x00000038
-DATA avx512Words6Flags<>+60(SB)/4, $0x0000003c
-GLOBL avx512Words6Flags<>(SB), RODATA|NOPTR, $64
+DATA avx512Words6Lanes<>+0(SB)/4, $0x00000000
+DATA avx512Words6Lanes<>+4(SB)/4, $0x10000000
+DATA avx512Words6Lanes<>+8(SB)/4, $0x20000000
+DATA avx512Words6Lanes<>+12(SB)/4, $0x30000000
+DATA avx512Words6Lanes<>+16(SB)/4, $0x40000000
+DATA avx512Words6Lanes<>+20(SB)/4, $0x50000000
+DATA avx512Words6Lanes<>+24(SB)/4, $0x60000000
+DATA avx512Words6Lanes<>+28(SB)/4, $0x70000000
+DATA avx512Words6Lanes<>+32(SB)/4, $0x80000000
+DATA avx512Words6Lanes<>+36(SB)/4, $0x90000000
+DATA avx512Words6Lanes<>+40(SB)/4, $0xa0000000
+DATA avx512Words6Lanes<>+44(SB)/4, $0xb0000000
+DATA avx512Words6Lanes<>+48(SB)/4, $0xc0000000
+DATA avx512Words6Lanes<>+52(SB)/4, $0xd0000000
+DATA avx512Words6Lanes<>+56(SB)/4, $0xe0000000
+DATA avx512Words6Lanes<>+60(SB)/4, $0xf0000000
+GLOBL avx512Words6Lanes<>(SB), RODATA|NOPTR, $64

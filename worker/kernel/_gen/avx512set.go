@@ -77,16 +77,21 @@ func (m *match) texts() {
 	m.end()
 }
 
+// wordsLane is the lowest bit of the lane in what is written down of a word. Each lane
+// has four flags of a vector of texts.
+const wordsLane = 28
+
 // words writes the first step. A word for each second character is what it takes to
 // look at every place; for names of six letters and more, each fourth is enough.
 func (m *match) words(words int) {
 	name := fmt.Sprintf("avx512Words%d", words)
 	m.begin(name,
-		fmt.Sprintf("func(texts *[%d][%d]byte, words *[2][%d]uint32, count int, from uint32) int", textVectors, zmmBytes, wordsRoom),
+		fmt.Sprintf("func(texts *[%d][%d]byte, words *[%[3]d]uint32, flags *[%[3]d]uint16, count int, from uint32) int", textVectors, zmmBytes, wordsRoom),
 		fmt.Sprintf("%s writes which of %d words of the bitmap are to be looked at: five folded characters, of which the middle ones are the", name, words),
-		"word's number; and the flag of the first of its two places. It returns how many these are. The flags begin at from. A text code",
-		fmt.Sprintf("has bit 7 set if no name has the character. Behind the words it writes up to %d more. count is not 0.", avx512Lanes-1))
-	texts, out, count := m.param("texts"), m.param("words"), m.param("count")
+		"word's number, and on top of them the lane; and the flag that the first of the word's two places would have in lane 0. It returns",
+		"how many these are. The flags begin at from. A text code has bit 7 set if no name has the character. Behind the words it writes",
+		fmt.Sprintf("up to %d more. count is not 0.", avx512Lanes-1))
+	texts, out, flags, count := m.param("texts"), m.param("words"), m.param("flags"), m.param("count")
 	numbers := m.numbers(name + "Numbers")
 	folded, fifth := m.spread(numbers(0x1f1f1f1f)), m.spread(numbers(0x1f<<20))
 	pairs, fours := m.spread(numbers(0x20012001)), m.spread(numbers(0x04000001)) // 1, 32, 1, 32; 1, 1024
@@ -94,13 +99,15 @@ func (m *match) words(words int) {
 	// From one word to the next, and to those of the next vector of text codes and of
 	// the next candidates.
 	const half = 2
-	step, rest := m.spread(numbers(half)), m.spread(numbers(numberFlags-half))
+	each := func(n uint32) reg.VecVirtual { return m.spread(numbers(n * 0x00010001)) }
+	step, rest := each(half), each(numberFlags-half)
 	if words < bitmapWords {
-		rest = m.spread(numbers(numberFlags))
+		rest = each(numberFlags)
 	}
-	next := m.spread(numbers(vectorFlags - placeVectors*numberFlags))
-	flag := m.spread(m.Load(m.Param("from"), m.GP32()))
-	m.VPADDD(m.lanes(name+"Flags", func(lane int) int { return 4 * lane }), flag, flag)
+	next := each(vectorFlags - placeVectors*numberFlags)
+	flag := m.ZMM()
+	m.VPBROADCASTW(m.Load(m.Param("from"), m.GP32()), flag)
+	lanes := m.load(m.lanes(name+"Lanes", func(lane int) int { return lane << wordsLane }))
 	begin := m.GP64()
 	m.MOVQ(out, begin)
 	loop(m.Context, "vectors")
@@ -116,30 +123,31 @@ func (m *match) words(words int) {
 	// look takes four characters, of the text codes, and the fifth from those behind,
 	// which shift moves to its place.
 	look := func(four, behind reg.VecVirtual, shift int) {
-		five, last, z := fold(four), m.ZMM(), m.ZMM()
+		five, last := fold(four), m.ZMM()
 		m.VPMADDUBSW(pairs, five, five)
 		m.VPMADDWD(fours, five, five)
 		m.VPSLLD(operand.U8(shift), behind, last)
 		m.VPTERNLOGD(operand.U8(ternaryAndOr), fifth, last, five)
+		m.VPORD(lanes, five, five)
 		k, n := m.K(), m.GP32()
 		m.VPTESTNMD(none, four, k)
 		m.VPCOMPRESSD_Z(five, k, five)
-		m.VPCOMPRESSD_Z(flag, k, z)
 		m.VMOVDQU32(five, operand.Mem{Base: out})
-		m.VMOVDQU32(z, operand.Mem{Base: out, Disp: 4 * wordsRoom})
+		m.VMOVDQU64(flag.AsY(), operand.Mem{Base: flags})
 		m.KMOVW(k, n)
 		m.POPCNTL(n, n)
 		m.LEAQ(operand.Mem{Base: out, Index: n.As64(), Scale: 4}, out)
+		m.LEAQ(operand.Mem{Base: flags, Index: n.As64(), Scale: 2}, flags)
 	}
 	for w := range placeVectors {
 		look(text[w], text[w+1], 20)
 		if words == bitmapWords {
-			m.VPADDD(step, flag, flag)
+			m.VPADDW(step, flag, flag)
 			look(m.behind(text[:], w, 2), text[w+1], 4)
 		}
-		m.VPADDD(rest, flag, flag)
+		m.VPADDW(rest, flag, flag)
 	}
-	m.VPADDD(next, flag, flag)
+	m.VPADDW(next, flag, flag)
 	m.endLoop(texts, count)
 	m.SUBQ(begin, out)
 	m.SHRQ(operand.U8(2), out)
@@ -149,10 +157,10 @@ func (m *match) words(words int) {
 
 // bitmap writes the second step, which looks the words up.
 func (m *match) bitmap() {
-	m.begin("avx512Bitmap", fmt.Sprintf("func(bitmap *uint32, words *[2][%d]uint32, count int, flags *uint16) int", wordsRoom),
-		"avx512Bitmap lists the flags of the places of count words which the bitmap has, and returns how many they are. Behind the",
-		fmt.Sprintf("flags it writes up to %d more. count is not 0.", avx512Lanes-1))
-	bitmap, words, count, flags := m.param("bitmap"), m.param("words"), m.param("count"), m.param("flags")
+	m.begin("avx512Bitmap", fmt.Sprintf("func(bitmap *uint32, words *[%[1]d]uint32, from *[%[1]d]uint16, count int, flags *uint16) int", wordsRoom),
+		"avx512Bitmap lists the flags of those places of count words which the bitmap has, and returns how many they are. words and from",
+		fmt.Sprintf("are what avx512Words12 has written. Behind the flags it writes up to %d more. count is not 0.", avx512Lanes-1))
+	bitmap, words, from, count, flags := m.param("bitmap"), m.param("words"), m.param("from"), m.param("count"), m.param("flags")
 	numbers := m.numbers("avx512BitmapNumbers")
 	one, number := m.spread(numbers(1)), m.spread(numbers(1<<15-1))
 	begin, lanes := m.GP64(), m.GP64()
@@ -160,7 +168,10 @@ func (m *match) bitmap() {
 	m.MOVQ(operand.U32(avx512Lanes), lanes)
 	loop(m.Context, "words")
 	all := m.firstLanes(count, lanes)
-	five, flag := m.load(operand.Mem{Base: words}), m.load(operand.Mem{Base: words, Disp: 4 * wordsRoom})
+	five, flag, lane := m.load(operand.Mem{Base: words}), m.ZMM(), m.ZMM()
+	m.VPMOVZXWD(operand.Mem{Base: from}, flag)
+	m.VPSRLD(operand.U8(wordsLane-2), five, lane)
+	m.VPADDD(lane, flag, flag)
 	at, word := m.ZMM(), m.ZMM()
 	m.VPSRLD(operand.U8(5), five, at)
 	m.VPANDD(number, at, at)
@@ -196,6 +207,7 @@ func (m *match) bitmap() {
 	list(both)
 	m.Label("next")
 	m.ADDQ(operand.I8(4*avx512Lanes), words)
+	m.ADDQ(operand.I8(2*avx512Lanes), from)
 	m.SUBQ(lanes, count)
 	m.JG(operand.LabelRef("words"))
 	m.SUBQ(begin, flags)

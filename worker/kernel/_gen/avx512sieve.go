@@ -30,8 +30,10 @@ const (
 	batchVectors = 32
 	placeVectors = codeVectors - 1
 	// keptRoom has room for all places of a batch, and for a vector behind them. (The
-	// places are a multiple of what the second step looks at in one go.)
-	keptRoom = batchVectors*placeVectors*numberFlags + zmmBytes
+	// places are a multiple of what the second step looks at in one go.) It is whole
+	// pages, so that what is kept of a place is at the same place of each: loads meet
+	// fewer of the stores that they would wait for.
+	keptRoom = 1 << 14
 )
 
 // keptAt returns the place of a byte of what is kept.
