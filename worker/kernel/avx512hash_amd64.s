@@ -421,7 +421,7 @@ TEXT ·avx512Hash3x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -3302,7 +3302,7 @@ TEXT ·avx512Hash3x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -6146,7 +6146,7 @@ TEXT ·avx512Hash4x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -9027,7 +9027,7 @@ TEXT ·avx512Hash4x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -11814,7 +11814,7 @@ TEXT ·avx512Hash5x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -14521,7 +14521,7 @@ TEXT ·avx512Hash5x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -17187,7 +17187,7 @@ TEXT ·avx512Hash6x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -20153,7 +20153,7 @@ TEXT ·avx512Hash6x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -22971,7 +22971,7 @@ TEXT ·avx512Hash7x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -25826,7 +25826,7 @@ TEXT ·avx512Hash7x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -28644,7 +28644,7 @@ TEXT ·avx512Hash8x20(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -31499,7 +31499,7 @@ TEXT ·avx512Hash8x16(SB), NOSPLIT, $0-48
 	MOVQ    fresh+24(FP), BX
 	MOVQ    digests+32(FP), SI
 	MOVQ    count+40(FP), DI
-	PCALIGN $0x40
+	PCALIGN $0x80
 	BYTE    $0x90
 	BYTE    $0x90
 	BYTE    $0x90
@@ -33907,7 +33907,7 @@ TEXT ·avx512Rows(SB), NOSPLIT, $0-24
 	VMOVDQU32 192(DX), Z6
 	VMOVDQU32 448(DX), Z7
 	MOVQ      $0x00000100, DX
-	PCALIGN   $0x40
+	PCALIGN   $0x80
 	BYTE      $0x90
 	BYTE      $0x90
 	BYTE      $0x90

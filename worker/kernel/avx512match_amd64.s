@@ -570,7 +570,7 @@ TEXT ·avx512Sequence6(SB), NOSPLIT, $0-32
 	KMOVQ        AX, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -678,7 +678,7 @@ TEXT ·avx512Sequence7(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -797,7 +797,7 @@ TEXT ·avx512Pieces(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -928,7 +928,7 @@ TEXT ·avx512Filter5(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1097,7 +1097,7 @@ TEXT ·avx512Filter6(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1284,7 +1284,7 @@ TEXT ·avx512Filter7(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1483,7 +1483,7 @@ TEXT ·avx512Filter8(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1710,7 +1710,7 @@ TEXT ·avx512Distance(SB), NOSPLIT, $0-56
 	KMOVQ        R8, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -1745,7 +1745,7 @@ vectors:
 	MOVQ           AX, R8
 	MOVQ           CX, R9
 	LEAQ           avx512Turn<>+0(SB), R10
-	PCALIGN        $0x40
+	PCALIGN        $0x80
 	BYTE           $0x90
 	BYTE           $0x90
 	BYTE           $0x90
@@ -1906,7 +1906,7 @@ TEXT ·avx512Sieve5(SB), NOSPLIT, $0-48
 	VPXORD     Z12, Z12, Z12
 	VPTERNLOGD $0xff, Z13, Z13, Z13
 	MOVQ       DX, AX
-	PCALIGN    $0x40
+	PCALIGN    $0x80
 	BYTE       $0x90
 	BYTE       $0x90
 	BYTE       $0x90
@@ -2261,7 +2261,7 @@ TEXT ·avx512Sieve3Few(SB), NOSPLIT, $0-48
 	VPXORD     Z8, Z8, Z8
 	VPTERNLOGD $0xff, Z9, Z9, Z9
 	MOVQ       DX, AX
-	PCALIGN    $0x40
+	PCALIGN    $0x80
 	BYTE       $0x90
 	BYTE       $0x90
 	BYTE       $0x90
@@ -2610,7 +2610,7 @@ TEXT ·avx512Sieve3(SB), NOSPLIT, $0-48
 	VPXORD     Z8, Z8, Z8
 	VPTERNLOGD $0xff, Z9, Z9, Z9
 	MOVQ       DX, AX
-	PCALIGN    $0x40
+	PCALIGN    $0x80
 	BYTE       $0x90
 	BYTE       $0x90
 	BYTE       $0x90
@@ -2932,7 +2932,7 @@ TEXT ·avx512Sift(SB), NOSPLIT, $0-72
 	XORQ         R10, R10
 	MOVQ         $-1, R11
 	MOVQ         $0x00000040, R12
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3008,7 +3008,7 @@ places:
 	VPERMB.Z            64(CX), Z13, K3, Z15
 	MOVQ                DX, R13
 	MOVQ                BX, R14
-	PCALIGN             $0x40
+	PCALIGN             $0x80
 	BYTE                $0x90
 	BYTE                $0x90
 	BYTE                $0x90
@@ -3168,7 +3168,7 @@ TEXT ·avx512Text(SB), NOSPLIT, $0-32
 	KMOVQ     SI, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z2
-	PCALIGN   $0x40
+	PCALIGN   $0x80
 	BYTE      $0x90
 	BYTE      $0x90
 	BYTE      $0x90
@@ -3238,7 +3238,7 @@ TEXT ·avx512Keyed(SB), NOSPLIT, $0-64
 	VPBROADCASTD R8, Z8
 	MOVQ         SI, R8
 	MOVQ         $0x00000010, R9
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3329,7 +3329,7 @@ TEXT ·avx512Near(SB), NOSPLIT, $0-64
 	MOVQ         SI, R10
 	MOVQ         DI, R9
 	MOVQ         $0x00000010, R11
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3455,7 +3455,7 @@ TEXT ·avx512Bitmap(SB), NOSPLIT, $0-48
 	VPBROADCASTD avx512BitmapNumbers<>+4(SB), Z1
 	MOVQ         SI, DI
 	MOVQ         $0x00000010, R8
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3541,7 +3541,7 @@ TEXT ·avx512Words12(SB), NOSPLIT, $0-48
 	VPBROADCASTW SI, Z8
 	VMOVDQU32    avx512Words12Lanes<>+0(SB), Z9
 	MOVQ         CX, SI
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
@@ -3803,7 +3803,7 @@ TEXT ·avx512Words6(SB), NOSPLIT, $0-48
 	VPBROADCASTW SI, Z7
 	VMOVDQU32    avx512Words6Lanes<>+0(SB), Z8
 	MOVQ         CX, SI
-	PCALIGN      $0x40
+	PCALIGN      $0x80
 	BYTE         $0x90
 	BYTE         $0x90
 	BYTE         $0x90
