@@ -415,21 +415,14 @@ TEXT ·avx512Step3x20(SB), NOSPLIT, $0-24
 // func avx512Hash3x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash3x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -3296,21 +3289,14 @@ TEXT ·avx512Step3x16(SB), NOSPLIT, $0-24
 // func avx512Hash3x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash3x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -6140,21 +6126,14 @@ TEXT ·avx512Step4x20(SB), NOSPLIT, $0-24
 // func avx512Hash4x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash4x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -9021,21 +9000,14 @@ TEXT ·avx512Step4x16(SB), NOSPLIT, $0-24
 // func avx512Hash4x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash4x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -11808,21 +11780,14 @@ TEXT ·avx512Step5x20(SB), NOSPLIT, $0-24
 // func avx512Hash5x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash5x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -14515,21 +14480,14 @@ TEXT ·avx512Step5x16(SB), NOSPLIT, $0-24
 // func avx512Hash5x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash5x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -17181,21 +17139,14 @@ TEXT ·avx512Step6x20(SB), NOSPLIT, $0-24
 // func avx512Hash6x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash6x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	MOVL        (DX), R8
@@ -20147,21 +20098,14 @@ TEXT ·avx512Step6x16(SB), NOSPLIT, $0-24
 // func avx512Hash6x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash6x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -22965,21 +22909,14 @@ TEXT ·avx512Step7x20(SB), NOSPLIT, $0-24
 // func avx512Hash7x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash7x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -25820,21 +25757,14 @@ TEXT ·avx512Step7x16(SB), NOSPLIT, $0-24
 // func avx512Hash7x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash7x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -28638,21 +28568,14 @@ TEXT ·avx512Step8x20(SB), NOSPLIT, $0-24
 // func avx512Hash8x20(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash8x20(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -31493,21 +31416,14 @@ TEXT ·avx512Step8x16(SB), NOSPLIT, $0-24
 // func avx512Hash8x16(table *[96][16]uint32, change *[2][32]uint32, rows *[64]uint32, fresh *[4][32]uint32, digests *[5][16]uint32, count int)
 // Requires: AVX, AVX512F
 TEXT ·avx512Hash8x16(SB), NOSPLIT, $0-48
-	MOVQ    table+0(FP), AX
-	MOVQ    change+8(FP), CX
-	MOVQ    rows+16(FP), DX
-	MOVQ    fresh+24(FP), BX
-	MOVQ    digests+32(FP), SI
-	MOVQ    count+40(FP), DI
-	PCALIGN $0x80
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
-	BYTE    $0x90
+	MOVQ table+0(FP), AX
+	MOVQ change+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ fresh+24(FP), BX
+	MOVQ digests+32(FP), SI
+	MOVQ count+40(FP), DI
+	JMP  rows
+	PCALIGN $0x40
 
 rows:
 	VMOVDQU32   (AX), Z0
@@ -33907,15 +33823,8 @@ TEXT ·avx512Rows(SB), NOSPLIT, $0-24
 	VMOVDQU32 192(DX), Z6
 	VMOVDQU32 448(DX), Z7
 	MOVQ      $0x00000100, DX
-	PCALIGN   $0x80
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
+	JMP       rows
+	PCALIGN $0x40
 
 rows:
 	VPXORD    (CX), Z0, Z8

@@ -570,15 +570,8 @@ TEXT ·avx512Sequence6(SB), NOSPLIT, $0-32
 	KMOVQ        AX, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32      (CX), Z5
@@ -678,15 +671,8 @@ TEXT ·avx512Sequence7(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z3
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z4
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32      (CX), Z5
@@ -797,15 +783,8 @@ TEXT ·avx512Pieces(SB), NOSPLIT, $0-32
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32      (CX), Z4
@@ -928,15 +907,8 @@ TEXT ·avx512Filter5(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1097,15 +1069,8 @@ TEXT ·avx512Filter6(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1284,15 +1249,8 @@ TEXT ·avx512Filter7(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1483,15 +1441,8 @@ TEXT ·avx512Filter8(SB), NOSPLIT, $0-40
 	KMOVQ        SI, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z2
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32           (CX), Z3
@@ -1710,15 +1661,8 @@ TEXT ·avx512Distance(SB), NOSPLIT, $0-56
 	KMOVQ        R8, K1
 	VMOVDQU32    avx512CodesHigh<>+0(SB), Z2
 	VMOVDQU32    avx512CodesLow<>+0(SB), Z3
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32      (DX), Z4
@@ -1745,15 +1689,8 @@ vectors:
 	MOVQ           AX, R8
 	MOVQ           CX, R9
 	LEAQ           avx512Turn<>+0(SB), R10
-	PCALIGN        $0x80
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
-	BYTE           $0x90
+	JMP            groups
+	PCALIGN $0x40
 
 groups:
 	VPERMB              (R8), Z10, Z9
@@ -1906,15 +1843,8 @@ TEXT ·avx512Sieve5(SB), NOSPLIT, $0-48
 	VPXORD     Z12, Z12, Z12
 	VPTERNLOGD $0xff, Z13, Z13, Z13
 	MOVQ       DX, AX
-	PCALIGN    $0x80
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
+	JMP        vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32     (CX), Z14
@@ -2261,15 +2191,8 @@ TEXT ·avx512Sieve3Few(SB), NOSPLIT, $0-48
 	VPXORD     Z8, Z8, Z8
 	VPTERNLOGD $0xff, Z9, Z9, Z9
 	MOVQ       DX, AX
-	PCALIGN    $0x80
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
+	JMP        vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32     (CX), Z10
@@ -2610,15 +2533,8 @@ TEXT ·avx512Sieve3(SB), NOSPLIT, $0-48
 	VPXORD     Z8, Z8, Z8
 	VPTERNLOGD $0xff, Z9, Z9, Z9
 	MOVQ       DX, AX
-	PCALIGN    $0x80
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
-	BYTE       $0x90
+	JMP        vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32     (CX), Z10
@@ -2932,15 +2848,8 @@ TEXT ·avx512Sift(SB), NOSPLIT, $0-72
 	XORQ         R10, R10
 	MOVQ         $-1, R11
 	MOVQ         $0x00000040, R12
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          places
+	PCALIGN $0x40
 
 places:
 	MOVQ                DI, R13
@@ -3008,15 +2917,8 @@ places:
 	VPERMB.Z            64(CX), Z13, K3, Z15
 	MOVQ                DX, R13
 	MOVQ                BX, R14
-	PCALIGN             $0x80
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
-	BYTE                $0x90
+	JMP                 tables
+	PCALIGN $0x40
 
 tables:
 	VMOVDQU32     (R13), Z19
@@ -3168,15 +3070,8 @@ TEXT ·avx512Text(SB), NOSPLIT, $0-32
 	KMOVQ     SI, K1
 	VMOVDQU32 avx512CodesHigh<>+0(SB), Z1
 	VMOVDQU32 avx512CodesLow<>+0(SB), Z2
-	PCALIGN   $0x80
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
-	BYTE      $0x90
+	JMP       vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32      (CX), Z3
@@ -3238,15 +3133,8 @@ TEXT ·avx512Keyed(SB), NOSPLIT, $0-64
 	VPBROADCASTD R8, Z8
 	MOVQ         SI, R8
 	MOVQ         $0x00000010, R9
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          flags
+	PCALIGN $0x40
 
 flags:
 	MOVQ          BX, R10
@@ -3329,15 +3217,8 @@ TEXT ·avx512Near(SB), NOSPLIT, $0-64
 	MOVQ         SI, R10
 	MOVQ         DI, R9
 	MOVQ         $0x00000010, R11
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          flags
+	PCALIGN $0x40
 
 flags:
 	MOVQ          BX, R12
@@ -3455,15 +3336,8 @@ TEXT ·avx512Bitmap(SB), NOSPLIT, $0-48
 	VPBROADCASTD avx512BitmapNumbers<>+4(SB), Z1
 	MOVQ         SI, DI
 	MOVQ         $0x00000010, R8
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          words
+	PCALIGN $0x40
 
 words:
 	MOVQ          BX, R9
@@ -3541,15 +3415,8 @@ TEXT ·avx512Words12(SB), NOSPLIT, $0-48
 	VPBROADCASTW SI, Z8
 	VMOVDQU32    avx512Words12Lanes<>+0(SB), Z9
 	MOVQ         CX, SI
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32     (AX), Z10
@@ -3803,15 +3670,8 @@ TEXT ·avx512Words6(SB), NOSPLIT, $0-48
 	VPBROADCASTW SI, Z7
 	VMOVDQU32    avx512Words6Lanes<>+0(SB), Z8
 	MOVQ         CX, SI
-	PCALIGN      $0x80
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
-	BYTE         $0x90
+	JMP          vectors
+	PCALIGN $0x40
 
 vectors:
 	VMOVDQU32     (AX), Z9
