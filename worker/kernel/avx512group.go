@@ -33,6 +33,7 @@ const (
 type avx512Group struct {
 	// Aligned, as the hasher is.
 	texts [avx512Turn * avx512Batch][avx512Texts + 1][avx512TextBytes]uint8
+	sift  [siftTables][siftBuckets / 8]sieveTable // of the group's sieve
 	// What is left of a batch's places: what the first step of the filter keeps; and of
 	// a turn's: flags, and those of which somebody may have the characters, with their
 	// keys. All have room for what is written behind the ends.
@@ -60,7 +61,7 @@ func (a *avx512Group) begin(g *group) {
 		return
 	}
 	a.group, a.changes = g, g.changes
-	a.pairs = g.sieve.pairs(g.index.count)
+	a.pairs, a.sift = g.sieve.pairs(g.index.count), g.sieve.second
 	for code, class := range codeClass {
 		a.codes[0][code], a.codes[1][code] = class, classPadding
 		if !g.sieve.serves() && g.classes>>class&1 == 0 {
@@ -84,7 +85,7 @@ func (a *avx512Group) filter(h *avx512Hasher, batch int) {
 		}
 		count := sieve(&avx512SieveBuckets, &g.sieve.first, texts, &a.kept, avx512Batch)
 		if count > 0 {
-			a.count += avx512Sift(&siftMatrices, &avx512SiftBits, &g.sieve.second, a.pairs, &a.kept, count, from, flags)
+			a.count += avx512Sift(&siftMatrices, &avx512SiftBits, &a.sift, a.pairs, &a.kept, count, from, flags)
 		}
 		return
 	}
