@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -265,6 +266,54 @@ func TestAVX512Keyed(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAVX512Turns has so much pass the filters that what is left of it is looked at
+// before a turn is over, and finds what the generic kernel finds.
+func TestAVX512Turns(t *testing.T) {
+	requireAVX512(t)
+	random := rand.New(rand.NewPCG(9, 9))
+	var queries []Query
+	var matchers []matcher
+	for i := range 1000 {
+		name := make([]byte, 4+random.IntN(3))
+		for at := range name {
+			name[at] = 'a' + byte(random.IntN(26))
+		}
+		queries = append(queries, Query{Query: search.Query{Name: string(name), Ideal: -1}, End: math.MaxUint64, MaxHits: math.MaxInt})
+		matchers = append(matchers, newMatcher(i, queries[i]))
+	}
+	lo := search.LengthStart(4)
+	hi := lo + 1<<17
+	scan := func(scan func(Report) uint64) (all []Hit) {
+		if through := scan(func(_ uint64, hits []Hit) { all = append(all, hits...) }); through != hi {
+			t.Fatalf("searched up to %d, want %d", through, hi)
+		}
+		return all
+	}
+	var stop atomic.Bool
+	want := scan(func(report Report) uint64 { return Generic{}.Scan(queries, lo, hi, &stop, report) })
+	for _, passes := range []string{"the second step", "both steps"} {
+		t.Run(passes, func(t *testing.T) {
+			g := newGroup(matchers)
+			for n := range uint8(sieveEntries) {
+				for i := range g.sieve.second {
+					*sieveEntry(&g.sieve.second[i][0], n), *sieveEntry(&g.sieve.second[i][1], n) = math.MaxUint8, math.MaxUint8
+				}
+				for i := range g.sieve.first {
+					if passes == "both steps" {
+						*sieveEntry(&g.sieve.first[i], n) = math.MaxUint8
+					}
+				}
+			}
+			got := scan(func(report Report) uint64 {
+				return AVX512{}.scanPass(pass{many: g, hasher: newHasher()}, len(queries), lo, hi, &stop, report)
+			})
+			if len(want) == 0 || !slices.Equal(got, want) {
+				t.Fatalf("%d hits, want %d", len(got), len(want))
+			}
+		})
 	}
 }
 
